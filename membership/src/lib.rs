@@ -1,0 +1,31 @@
+//! The sans-IO core of Stentor: daemons agree on views, order messages inside them, and keep process groups on top.
+//!
+//! Start with [`Node`]: the one state machine. It has no clock, socket, thread or randomness of its own: time,
+//! seed and packets come in as arguments, frames and [`Event`]s come out of `poll_*` calls. The rules it follows
+//! are the numbered clauses of `PROTOCOL.md`; comments name them.
+//!
+//! Inside, data flows one way: frames and commands enter [`Node`], which keeps three layers that do not know
+//! those above them: `ordering` (one view: clock, horizon, stable), `agreement` (who is in the next view, and what
+//! must be delivered before it), and `groups` (names, members, who gets what).
+
+mod config;
+mod content;
+mod error;
+mod event;
+mod id;
+mod name;
+mod node;
+mod service;
+mod time;
+mod view;
+
+pub use config::{Config, ConfigError};
+pub use content::{Content, ContentError, Target};
+pub use error::{CommandError, ConnectError, FrameError};
+pub use event::{Cause, Channel, CloseReason, Event, Membership, Message, Transmit};
+pub use id::{DaemonId, GroupViewId, MemberName, Position, SessionId, ViewId};
+pub use name::{DaemonName, GroupName, NameError, SessionName};
+pub use node::{Node, Phase, Stats};
+pub use service::{Service, UnknownService};
+pub use time::Timestamp;
+pub use view::View;
