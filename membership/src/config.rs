@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::id::DaemonId;
 use crate::name::DaemonName;
 
 /// The settings of a [`Node`](crate::Node). Daemons of one cluster should share them; nothing breaks if they differ.
@@ -26,7 +27,7 @@ pub struct Config {
     /// Bytes that one session may have waiting to be sent: beyond it, [`Node::multicast`](crate::Node::multicast)
     /// says [`Busy`](crate::CommandError::Busy). A single larger message is taken when nothing else waits.
     pub session_queue: usize,
-    /// The largest message, in bytes of its encoded [`Content`](crate::Content). At most 1 GiB.
+    /// The largest message, in bytes of its encoded [`Content`](crate::Content). At most 64 MiB.
     pub max_message: usize,
     /// Bytes of a data frame; larger messages are split. 1 KiB to 1 MiB.
     pub frame: usize,
@@ -69,6 +70,12 @@ pub struct ConfigError {
 }
 
 impl Config {
+    /// Whether `members` are a majority of the configured daemons; without any configured, every view is one.
+    pub(crate) fn is_primary(&self, members: &[DaemonId]) -> bool {
+        let present = self.daemons.iter().filter(|name| members.iter().any(|member| member.name == **name));
+        self.daemons.is_empty() || present.count() * 2 > self.daemons.len()
+    }
+
     /// Checks every setting.
     ///
     /// # Errors
@@ -106,10 +113,10 @@ impl Config {
                 "1 KiB to 1 GiB",
             ),
             (
-                (1 << 10..=1 << 30).contains(&self.max_message),
+                (1 << 10..=64 << 20).contains(&self.max_message),
                 "max_message",
                 self.max_message.to_string(),
-                "1 KiB to 1 GiB",
+                "1 KiB to 64 MiB",
             ),
             ((1 << 10..=1 << 20).contains(&self.frame), "frame", self.frame.to_string(), "1 KiB to 1 MiB"),
             (

@@ -8,16 +8,23 @@
 //! those above them: `ordering` (one view: clock, horizon, stable), `agreement` (who is in the next view, and what
 //! must be delivered before it), and `groups` (names, members, who gets what).
 
+mod agreement;
 mod config;
 mod content;
+mod detector;
 mod error;
 mod event;
+mod groups;
 mod id;
 mod name;
 mod node;
+mod ordering;
 mod service;
+mod stats;
 mod time;
+mod unreliable;
 mod view;
+mod wire;
 
 pub use config::{Config, ConfigError};
 pub use content::{Content, ContentError, Target};
@@ -25,7 +32,8 @@ pub use error::{CommandError, ConnectError, FrameError};
 pub use event::{Cause, Channel, CloseReason, Event, Membership, Message, Transmit};
 pub use id::{DaemonId, GroupViewId, MemberName, Position, SessionId, ViewId};
 pub use name::{DaemonName, GroupName, NameError, SessionName};
-pub use node::{Node, Phase, Stats};
+pub use node::{Node, Phase};
 pub use service::{Service, UnknownService};
+pub use stats::Stats;
 pub use time::Timestamp;
 pub use view::View;

@@ -1,18 +1,28 @@
-//! [`Node`]: the one public state machine.
+//! [`Node`]: the one public state machine. It hands frames and commands to the layers and takes what they give.
 
+mod install;
+mod output;
+mod session;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::agreement::Agreement;
 use crate::config::{Config, ConfigError};
-use crate::content::Content;
-use crate::error::{CommandError, ConnectError, FrameError};
-use crate::event::{Event, Transmit};
-use crate::id::{DaemonId, MemberName, SessionId};
-use crate::name::{GroupName, SessionName};
-use crate::service::Service;
+use crate::detector::Detector;
+use crate::error::FrameError;
+use crate::event::{CloseReason, Event, Transmit};
+use crate::groups::Groups;
+use crate::id::{DaemonId, MemberName, ViewId};
+use crate::name::GroupName;
+use crate::ordering::{Ordering, Outbox};
+use crate::stats::Stats;
 use crate::time::Timestamp;
+use crate::unreliable::Window;
 use crate::view::View;
+use crate::wire::Header;
 
 /// Where a node stands in agreeing on views (PROTOCOL V1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,43 +33,6 @@ pub enum Phase {
     Gathering,
     /// It accepted a proposal: the members of the old view level what they hold.
     Recovering,
-}
-
-/// Counters since the start, and levels now.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// Views installed.
-    pub views: u64,
-    /// Peers suspected by the failure detector.
-    pub suspicions: u64,
-    /// Attempts at a next view that were given up.
-    pub failed_attempts: u64,
-    /// Data frames sent, each counted once for all peers.
-    pub data_frames_sent: u64,
-    /// Progress frames sent, each counted once for all peers.
-    pub progress_frames_sent: u64,
-    /// Frames resent to members that lacked them.
-    pub frames_resent: u64,
-    /// Client messages accepted.
-    pub messages_accepted: u64,
-    /// Messages delivered to this daemon (whether or not a session wanted them).
-    pub messages_delivered: u64,
-    /// Messages discarded by the rules of a view change: nobody who moves along delivers them.
-    pub messages_discarded: u64,
-    /// Unreliable messages dropped: late, doubled, or while no view was complete.
-    pub unreliable_dropped: u64,
-    /// Times that a session was told to wait.
-    pub sessions_blocked: u64,
-    /// Times that sending paused because the window was full.
-    pub window_full: u64,
-    /// Peers cut off for breaking the protocol.
-    pub violations: u64,
-    /// Bytes of own frames that not everybody has confirmed.
-    pub unstable_bytes: usize,
-    /// Bytes of all frames kept for recovery.
-    pub retained_bytes: usize,
-    /// Bytes that sessions have waiting to be sent.
-    pub queued_bytes: usize,
 }
 
 /// One daemon's protocol state machine: membership, order and groups.
@@ -74,7 +47,31 @@ pub struct Stats {
 /// `None`, then [`poll_event`](Self::poll_event) until `None`, then arms one timer for
 /// [`poll_timeout`](Self::poll_timeout). Frames are made in `poll_transmit`: what was submitted between two drains
 /// shares frames, which is all the batching there is.
-pub struct Node {}
+pub struct Node {
+    id: DaemonId,
+    config: Config,
+    /// The latest time that any call brought.
+    now: Timestamp,
+    view: View,
+    ordering: Ordering,
+    agreement: Agreement,
+    groups: Groups,
+    outbox: Outbox,
+    detector: Detector,
+    /// Unreliable messages of this view, by sender, and the number of my own.
+    unreliable: BTreeMap<DaemonId, Window>,
+    unreliable_sent: u64,
+    /// When lazy progress is announced.
+    lazy_at: Option<Timestamp>,
+    /// No progress without data before this: views of many members take it easier (PROTOCOL O4.3).
+    paced_until: Timestamp,
+    /// The window was found full since it last had room.
+    window_full: bool,
+    leaving: bool,
+    transmits: VecDeque<Transmit>,
+    events: VecDeque<Event>,
+    stats: Stats,
+}
 
 impl Node {
     /// A node alone in its first view, which [`poll_event`](Self::poll_event) reports.
@@ -84,65 +81,110 @@ impl Node {
     /// # Errors
     /// [`ConfigError`] names a setting outside its range.
     pub fn new(id: DaemonId, config: Config, seed: u64, now: Timestamp) -> Result<Self, ConfigError> {
-        let _ = (id, seed, now);
         config.check()?;
-        Ok(Self {})
+        let view_id = ViewId { epoch: 0, proposer: id };
+        let members: Arc<[DaemonId]> = [id].into();
+        let primary = config.is_primary(&members);
+        let view = View { id: view_id, members: members.clone(), came_along: Arc::default(), primary };
+        let detector =
+            Detector::new(config.heartbeat, config.suspect_after_min, config.suspect_after_max, now);
+        Ok(Self {
+            id,
+            now,
+            ordering: Ordering::new(view_id, members, id),
+            agreement: Agreement::new(id, seed, config.window.saturating_add(1 << 20)),
+            groups: Groups::new(id, view_id),
+            outbox: Outbox::default(),
+            detector,
+            unreliable: BTreeMap::new(),
+            unreliable_sent: 0,
+            lazy_at: None,
+            paced_until: now,
+            window_full: false,
+            leaving: false,
+            transmits: VecDeque::new(),
+            events: [Event::View(view.clone())].into(),
+            stats: Stats { views: 1, ..Stats::default() },
+            view,
+            config,
+        })
     }
 
     /// This daemon.
     pub fn id(&self) -> DaemonId {
-        unimplemented!()
+        self.id
     }
 
     /// The installed view.
     pub fn view(&self) -> &View {
-        unimplemented!()
+        &self.view
     }
 
     /// Whether messages flow.
     pub fn phase(&self) -> Phase {
-        unimplemented!()
+        if self.agreement.is_recovering() {
+            Phase::Recovering
+        } else if self.agreement.is_gathering() {
+            Phase::Gathering
+        } else {
+            Phase::Operational
+        }
     }
 
     /// Counters and levels.
     pub fn stats(&self) -> Stats {
-        unimplemented!()
+        Stats {
+            failed_attempts: self.agreement.failed_attempts(),
+            messages_delivered: self.groups.delivered(),
+            messages_discarded: self.stats.messages_discarded + self.ordering.discarded(),
+            unreliable_dropped: self.stats.unreliable_dropped + self.groups.dropped_unreliable(),
+            unstable_bytes: self.ordering.own_bytes(),
+            retained_bytes: self.ordering.retained_bytes(),
+            queued_bytes: self.outbox.bytes(),
+            ..self.stats.clone()
+        }
     }
 
     /// The peers with a link, sorted.
     pub fn linked(&self) -> impl Iterator<Item = DaemonId> {
-        std::iter::empty()
+        self.agreement.links().iter().copied()
     }
 
     /// All groups with members that this daemon knows of, sorted, with the number of members.
     pub fn groups(&self) -> impl Iterator<Item = (GroupName, usize)> {
-        std::iter::empty()
+        self.groups.list()
     }
 
     /// The members of a group, sorted; empty if there is no such group.
     pub fn members(&self, group: GroupName) -> Arc<[MemberName]> {
-        let _ = group;
-        unimplemented!()
+        self.groups.members(group)
     }
 
     /// Whether something accepted from a session is still on its way to other members: false means that
     /// [`leave_cluster`](Self::leave_cluster) loses nothing.
     pub fn has_unfinished_sends(&self) -> bool {
-        unimplemented!()
+        !self.outbox.is_empty() || self.ordering.own_bytes() > 0
     }
 
     /// A link to `peer` is up in both directions. A link lasts until [`handle_link_down`](Self::handle_link_down) or
     /// [`Event::CloseLink`]; frames of an ended link must not be handed in any more. If there is one already, this
-    /// ends it and begins another.
+    /// ends it and begins another. A link of a daemon to itself is ignored.
     pub fn handle_link_up(&mut self, peer: DaemonId, now: Timestamp) {
-        let _ = (peer, now);
-        unimplemented!()
+        self.enter(now);
+        if peer == self.id || self.leaving {
+            return;
+        }
+        self.lose_link(peer);
+        self.detector.watch(peer, self.now);
+        self.agreement.handle_link_up(peer);
+        self.settle();
     }
 
     /// The link to `peer` ended; what was in flight on it may be lost.
     pub fn handle_link_down(&mut self, peer: DaemonId, now: Timestamp) {
-        let _ = (peer, now);
-        unimplemented!()
+        self.enter(now);
+        self.lose_link(peer);
+        self.settle();
     }
 
     /// A frame arrived on the stream of the link from `from`.
@@ -150,8 +192,18 @@ impl Node {
     /// # Errors
     /// [`FrameError`] if the peer breaks the protocol. The link is then given up ([`Event::CloseLink`] follows).
     pub fn handle_frame(&mut self, from: DaemonId, frame: Bytes, now: Timestamp) -> Result<(), FrameError> {
-        let _ = (from, frame, now);
-        unimplemented!()
+        self.enter(now);
+        if !self.agreement.links().contains(&from) {
+            return Ok(());
+        }
+        self.detector.heard(from, false, self.now);
+        let result = self.receive(from, frame);
+        if result.is_err() {
+            self.stats.violations += 1;
+            self.close_link(from, CloseReason::Violation);
+        }
+        self.settle();
+        result
     }
 
     /// A datagram arrived from `from`.
@@ -164,102 +216,168 @@ impl Node {
         datagram: Bytes,
         now: Timestamp,
     ) -> Result<(), FrameError> {
-        let _ = (from, datagram, now);
-        unimplemented!()
+        self.enter(now);
+        if !self.agreement.links().contains(&from) {
+            return Ok(());
+        }
+        let result = self.receive_datagram(from, &datagram);
+        if result.is_err() {
+            self.stats.violations += 1;
+            self.close_link(from, CloseReason::Violation);
+        }
+        self.settle();
+        result
     }
 
     /// Time passed. Always safe to call, due or not.
     pub fn handle_timeout(&mut self, now: Timestamp) {
-        let _ = now;
-        unimplemented!()
-    }
-
-    /// Opens a session; without a name the node chooses a free one (see [`session_name`](Self::session_name)).
-    ///
-    /// # Errors
-    /// [`ConnectError`]: the name is taken, or there are too many sessions.
-    pub fn connect(&mut self, name: Option<SessionName>) -> Result<SessionId, ConnectError> {
-        let _ = name;
-        unimplemented!()
-    }
-
-    /// The name of a live session.
-    pub fn session_name(&self, session: SessionId) -> Option<MemberName> {
-        let _ = session;
-        unimplemented!()
-    }
-
-    /// Closes a session: what it sent before is still sent, then its groups are told. No event names it after this.
-    /// Its name is free again at once.
-    pub fn disconnect(&mut self, session: SessionId) {
-        let _ = session;
-        unimplemented!()
-    }
-
-    /// Adds a session to a group. Effective with the [`Event::Membership`] that has it as its cause; from then on,
-    /// whatever anybody sends to the group reaches the session.
-    ///
-    /// # Errors
-    /// [`CommandError`]: no such session, already a member, or busy.
-    pub fn join(&mut self, session: SessionId, group: GroupName) -> Result<(), CommandError> {
-        let _ = (session, group);
-        unimplemented!()
-    }
-
-    /// Removes a session from a group. Effective with the [`Event::Membership`] that has it as its cause, which the
-    /// session itself gets as well.
-    ///
-    /// # Errors
-    /// [`CommandError`]: no such session, not a member, or busy.
-    pub fn leave(&mut self, session: SessionId, group: GroupName) -> Result<(), CommandError> {
-        let _ = (session, group);
-        unimplemented!()
-    }
-
-    /// Sends a message to one or several groups. With `discard_self` the sending session gets no copy.
-    ///
-    /// # Errors
-    /// [`CommandError`]; after [`CommandError::Busy`] the same message may be tried again on [`Event::Unblocked`].
-    pub fn multicast(
-        &mut self,
-        session: SessionId,
-        service: Service,
-        discard_self: bool,
-        content: Content,
-    ) -> Result<(), CommandError> {
-        let _ = (session, service, discard_self, content);
-        unimplemented!()
+        self.enter(now);
+        for peer in self.detector.suspects(self.now) {
+            tracing::debug!(%peer, view = %self.view.id, "suspected");
+            self.stats.suspicions += 1;
+            self.close_link(peer, CloseReason::Silent);
+        }
+        if self.detector.heartbeat_due(self.now) {
+            self.send_heartbeats();
+        }
+        self.agreement.handle_timeout(&mut self.ordering, self.now);
+        self.settle();
     }
 
     /// Says `Leave` to all peers and stops: they need no timeout. Drain [`poll_transmit`](Self::poll_transmit) once
     /// more, then drop the node.
     pub fn leave_cluster(&mut self, now: Timestamp) {
-        let _ = now;
-        unimplemented!()
+        self.enter(now);
+        self.flush_agreement();
+        self.leaving = true;
+        let leave = Header::Leave.encode();
+        let peers: Vec<_> = self.linked().collect();
+        for peer in peers {
+            self.transmit(peer, leave.clone());
+        }
     }
 
-    /// The next bytes to send.
-    #[must_use]
-    pub fn poll_transmit(&mut self, now: Timestamp) -> Option<Transmit> {
-        let _ = now;
-        unimplemented!()
+    /// Panics if the state contradicts itself: for tests and simulations, after any step.
+    pub fn check_invariants(&self) {
+        self.ordering.check_invariants();
+        self.agreement.check_invariants(&self.ordering);
+        assert_eq!(self.view.id, self.ordering.view(), "two views at a time");
+        assert!(self.view.rank(self.id).is_some(), "not in the own view");
+        let bound = self.config.window + self.config.frame;
+        assert!(self.ordering.own_bytes() <= bound, "own unstable bytes beyond the window");
     }
 
-    /// The next thing that happened.
-    #[must_use]
-    pub fn poll_event(&mut self) -> Option<Event> {
-        unimplemented!()
+    /// Every call that brings the time begins here.
+    fn enter(&mut self, now: Timestamp) {
+        self.now = self.now.max(now);
+        if self.detector.notice_own_pause(self.now) {
+            tracing::debug!(daemon = %self.id, "was stopped for a while: peers get a fresh chance");
+        }
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) is due. May change with every other call.
-    #[must_use]
-    pub fn poll_timeout(&self) -> Option<Timestamp> {
-        unimplemented!()
+    /// Hands a frame to the layer that it is for.
+    fn receive(&mut self, from: DaemonId, frame: Bytes) -> Result<(), FrameError> {
+        let (header, rest) = Header::decode(&frame)?;
+        match header {
+            Header::Data { view, clock, horizon } => {
+                if view == self.view.id {
+                    self.ordering.receive(from, clock, horizon, frame, rest)?;
+                } else if self.agreement.expects(view) {
+                    self.agreement.keep_early(from, frame);
+                }
+            }
+            Header::Progress { view, clock, horizon } => {
+                if view == self.view.id {
+                    self.ordering.progress(from, clock, horizon, None)?;
+                } else if self.agreement.expects(view) {
+                    self.agreement.keep_early(from, frame);
+                }
+            }
+            Header::Status(status) => {
+                if status.members.binary_search(&from).is_err() {
+                    return Err(FrameError::Violation("a status of a view without its sender"));
+                }
+                self.agreement.handle_status(from, status);
+            }
+            Header::Propose { id, members } => {
+                self.agreement.handle_propose(from, id, members, &mut self.ordering)?;
+            }
+            Header::Refuse { id, epoch } => self.agreement.handle_refuse(id, epoch),
+            Header::Accept { id, state } => {
+                self.agreement.handle_accept(from, id, state, &mut self.ordering)?;
+            }
+            Header::Recover { id, states } => {
+                self.agreement.handle_recover(from, id, states, &mut self.ordering)?;
+            }
+            Header::Resend { id, .. } | Header::ResendEnd { id, .. } => {
+                self.agreement.handle_resend(id, header, rest, &mut self.ordering)?;
+            }
+            Header::Recovered { id } => self.agreement.handle_recovered(from, id)?,
+            Header::Leave => self.close_link(from, CloseReason::Left),
+            Header::Heartbeat { .. } | Header::Unreliable { .. } => {
+                return Err(FrameError::Violation("a datagram's frame on the stream"));
+            }
+        }
+        Ok(())
+    }
+
+    fn receive_datagram(&mut self, from: DaemonId, datagram: &Bytes) -> Result<(), FrameError> {
+        let (header, rest) = Header::decode(datagram)?;
+        match header {
+            Header::Heartbeat { view, clock, horizon, sent } => {
+                self.detector.heard(from, true, self.now);
+                if view == self.view.id {
+                    self.ordering.progress(from, clock, horizon, Some(sent))?;
+                }
+                Ok(())
+            }
+            Header::Unreliable { view, number, lane } => {
+                self.detector.heard(from, false, self.now);
+                let current = view == self.view.id && !self.ordering.is_frozen();
+                if current && self.unreliable.entry(from).or_default().is_new(number) {
+                    self.drain_deliveries(None);
+                    self.groups.deliver_unreliable(from, lane, &rest);
+                } else {
+                    self.stats.unreliable_dropped += 1;
+                }
+                Ok(())
+            }
+            _ => Err(FrameError::Violation("a stream's frame in a datagram")),
+        }
+    }
+
+    /// Takes in what the last input changed, in all layers.
+    fn settle(&mut self) {
+        loop {
+            self.drain_deliveries(None);
+            if let Some(install) = self.agreement.take_install() {
+                self.install(install);
+                continue;
+            }
+            self.agreement.update(&self.ordering, self.now);
+            break;
+        }
+    }
+
+    /// The link to `peer` is gone, whoever ended it.
+    fn lose_link(&mut self, peer: DaemonId) {
+        self.detector.forget(peer);
+        if self.agreement.links().contains(&peer) {
+            self.ordering.lose_link(peer);
+            self.agreement.handle_link_down(peer);
+            self.transmits.retain(|transmit| transmit.to != peer);
+        }
+    }
+
+    fn close_link(&mut self, peer: DaemonId, reason: CloseReason) {
+        self.lose_link(peer);
+        self.events.push_back(Event::CloseLink { peer, reason });
     }
 }
 
 impl std::fmt::Debug for Node {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Node").finish()
+        let (id, view, phase) = (self.id, self.view.id, self.phase());
+        f.debug_struct("Node").field("id", &id).field("view", &view).field("phase", &phase).finish()
     }
 }

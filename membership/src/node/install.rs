@@ -1,0 +1,74 @@
+//! From one view to the next, in the order that PROTOCOL V6 prescribes.
+
+use std::sync::Arc;
+
+use super::Node;
+use crate::agreement::Install;
+use crate::event::Event;
+use crate::groups::Groups;
+use crate::id::{DaemonId, ViewId};
+use crate::ordering::{DAEMON_LANE, Ordering, Outgoing};
+use crate::service::Service;
+use crate::view::View;
+
+impl Node {
+    /// Ends the old view and begins the agreed one.
+    pub(super) fn install(&mut self, install: Install) {
+        let Install { id, members, along, ending, early } = install;
+        let along: Arc<[DaemonId]> = along.iter().map(|&rank| self.ordering.member(rank)).collect();
+
+        // V6.1: what is still due in the regular configuration.
+        self.ordering.finish_regular(&ending);
+        self.drain_deliveries(None);
+
+        // V6.2: the transitional configuration.
+        let old = self.view.id;
+        self.groups.begin_transitional(&along);
+        self.events.push_back(Event::Transitional { view: old, toward: id, members: along.clone() });
+        self.drain_events();
+        self.ordering.finish_transitional(&ending);
+        self.drain_deliveries(Some(id));
+
+        // V6.3: the new view.
+        let members: Arc<[DaemonId]> = members.into();
+        let primary = self.config.is_primary(&members);
+        self.view = View { id, members: members.clone(), came_along: along, primary };
+        self.stats.views += 1;
+        self.stats.messages_discarded += self.ordering.discarded();
+        self.ordering = Ordering::new(id, members, self.id);
+        self.agreement.installed(&self.ordering);
+        self.unreliable.clear();
+        self.unreliable_sent = 0;
+        self.lazy_at = None;
+        self.outbox.begin_view();
+        for body in self.groups.install(&self.view) {
+            let sync = Outgoing { service: Service::Agreed, head: body, content: bytes::Bytes::new() };
+            self.outbox.push(DAEMON_LANE, sync);
+        }
+        tracing::debug!(daemon = %self.id, view = %id, members = self.view.members.len(), "installed");
+        self.events.push_back(Event::View(self.view.clone()));
+
+        for (peer, frame) in early {
+            if let Err(error) = self.receive(peer, frame) {
+                tracing::debug!(%peer, %error, "early frame refused");
+                self.stats.violations += 1;
+                self.close_link(peer, crate::event::CloseReason::Violation);
+            }
+        }
+    }
+
+    /// Hands what is due to the groups, and what comes of it to the caller. `toward` is set in the transitional
+    /// configuration.
+    pub(super) fn drain_deliveries(&mut self, toward: Option<ViewId>) {
+        while let Some(delivery) = self.ordering.next_delivery() {
+            let from = self.ordering.member(delivery.rank);
+            self.groups.deliver(from, delivery, toward);
+        }
+        self.drain_events();
+    }
+
+    pub(super) fn drain_events(&mut self) {
+        let groups: &mut Groups = &mut self.groups;
+        self.events.extend(std::iter::from_fn(|| groups.next_event()));
+    }
+}

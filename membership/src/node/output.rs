@@ -1,0 +1,183 @@
+//! What goes out: frames, heartbeats, events, timers.
+
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::Node;
+use crate::event::{Channel, Event, Transmit};
+use crate::id::{DaemonId, SessionId};
+use crate::ordering::{Outgoing, Urgency};
+use crate::time::Timestamp;
+use crate::wire::Header;
+
+/// Progress that only memory waits for goes out after this at the latest (PROTOCOL O4.2).
+const LAZY_DELAY: Duration = Duration::from_millis(5);
+/// Progress that only memory waits for goes out after this part of the window has come in.
+const LAZY_PART: usize = 8;
+/// Up to this many members, progress that others wait for goes out at once.
+const UNPACED_MEMBERS: usize = 12;
+/// Above, a daemon leaves this time for each member between two progress frames (PROTOCOL O4.3).
+const PACE: Duration = Duration::from_micros(100);
+
+impl Node {
+    /// The next bytes to send.
+    #[must_use]
+    pub fn poll_transmit(&mut self, now: Timestamp) -> Option<Transmit> {
+        loop {
+            if let Some(transmit) = self.transmits.pop_front() {
+                return Some(transmit);
+            }
+            if self.leaving {
+                return None;
+            }
+            self.now = self.now.max(now);
+            if !self.produce() {
+                return None;
+            }
+        }
+    }
+
+    /// The next thing that happened.
+    #[must_use]
+    pub fn poll_event(&mut self) -> Option<Event> {
+        if let Some(event) = self.events.pop_front() {
+            return Some(event);
+        }
+        let live = |lane: &u32| self.groups.sessions.get(SessionId(*lane)).is_some();
+        let unblocked = self.outbox.take_unblocked().into_iter().filter(live);
+        self.events.extend(unblocked.map(|lane| Event::Unblocked(SessionId(lane))));
+        self.events.pop_front()
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due. May change with every other call.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Timestamp> {
+        let timers = [Some(self.detector.next_timeout()), self.agreement.next_timeout(), self.lazy_at];
+        timers.into_iter().flatten().min()
+    }
+
+    /// Makes frames of what has come up; false if there is nothing to say.
+    fn produce(&mut self) -> bool {
+        self.flush_agreement();
+        self.produce_data();
+        self.produce_progress();
+        !self.transmits.is_empty()
+    }
+
+    /// Passes on the frames of the agreement, its status first.
+    pub(super) fn flush_agreement(&mut self) {
+        if let Some(status) = self.agreement.take_status(&self.ordering) {
+            let peers: Vec<_> = self.linked().collect();
+            for peer in peers {
+                self.transmit(peer, status.clone());
+            }
+        }
+        for (peer, frame) in self.agreement.take_out() {
+            if matches!(Header::decode(&frame), Ok((Header::Resend { .. }, _))) {
+                self.stats.frames_resent += 1;
+            }
+            self.transmit(peer, frame);
+        }
+    }
+
+    /// Data frames, as far as the window allows (PROTOCOL F1).
+    fn produce_data(&mut self) {
+        if self.agreement.is_gathering() {
+            return;
+        }
+        let single = self.config.datagram.saturating_sub(64);
+        loop {
+            if self.ordering.own_bytes() >= self.config.window {
+                self.stats.window_full += u64::from(!self.window_full && !self.outbox.is_empty());
+                self.window_full = true;
+                return;
+            }
+            self.window_full = false;
+            let only_daemon = !self.groups.is_complete();
+            let (frame, singles) =
+                self.ordering.make_frame(&mut self.outbox, self.config.frame, single, only_daemon);
+            let idle = frame.is_none() && singles.is_empty();
+            for (lane, message) in singles {
+                self.send_unreliable(lane, &message);
+            }
+            if let Some(frame) = frame {
+                self.stats.data_frames_sent += 1;
+                self.broadcast(&frame);
+            }
+            self.drain_deliveries(None);
+            if idle {
+                return;
+            }
+        }
+    }
+
+    /// Progress, if somebody waits for it (PROTOCOL O4).
+    fn produce_progress(&mut self) {
+        let paced = self.view.members.len() > UNPACED_MEMBERS;
+        match self.ordering.urgency(self.config.window / LAZY_PART / self.view.members.len()) {
+            Urgency::Nothing => self.lazy_at = None,
+            Urgency::Lazy => {
+                let due = *self.lazy_at.get_or_insert(self.now + LAZY_DELAY);
+                if self.now >= due {
+                    self.announce(paced);
+                }
+            }
+            Urgency::Now if paced && self.now < self.paced_until => {
+                let due = self.lazy_at.map_or(self.paced_until, |due| due.min(self.paced_until));
+                self.lazy_at = Some(due);
+                if self.now >= due {
+                    self.announce(paced);
+                }
+            }
+            Urgency::Now => self.announce(paced),
+        }
+    }
+
+    fn announce(&mut self, paced: bool) {
+        self.lazy_at = None;
+        if paced {
+            let members = u32::try_from(self.view.members.len()).unwrap_or(u32::MAX);
+            self.paced_until = self.now + PACE * members;
+        }
+        let frame = self.ordering.announce();
+        self.stats.progress_frames_sent += 1;
+        self.broadcast(&frame);
+    }
+
+    pub(super) fn send_heartbeats(&mut self) {
+        let heartbeat = self.ordering.heartbeat().encode();
+        let peers: Vec<_> = self.linked().collect();
+        for to in peers {
+            let payload = heartbeat.clone();
+            self.transmits.push_back(Transmit { to, channel: Channel::Datagram, payload });
+        }
+    }
+
+    /// An unreliable message: one datagram to each member, and my own copy at once.
+    fn send_unreliable(&mut self, lane: u32, message: &Outgoing) {
+        self.unreliable_sent += 1;
+        let header = Header::Unreliable { view: self.view.id, number: self.unreliable_sent, lane };
+        let mut out = BytesMut::with_capacity(message.len() + 64);
+        header.encode_into(&mut out);
+        let head = out.len();
+        out.put_slice(&message.head);
+        out.put_slice(&message.content);
+        let datagram = out.freeze();
+        for to in self.ordering.receivers() {
+            let payload = datagram.clone();
+            self.transmits.push_back(Transmit { to, channel: Channel::Datagram, payload });
+        }
+        self.groups.deliver_unreliable(self.id, lane, &datagram.slice(head..));
+    }
+
+    fn broadcast(&mut self, frame: &Bytes) {
+        for to in self.ordering.receivers() {
+            self.transmits.push_back(Transmit { to, channel: Channel::Stream, payload: frame.clone() });
+        }
+    }
+
+    pub(super) fn transmit(&mut self, to: DaemonId, payload: Bytes) {
+        self.transmits.push_back(Transmit { to, channel: Channel::Stream, payload });
+    }
+}

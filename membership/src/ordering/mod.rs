@@ -1,0 +1,390 @@
+//! Order inside one view: no token and no sequencer, only clocks (PROTOCOL O).
+
+mod clock;
+mod delivery;
+mod fragments;
+mod outbox;
+mod retention;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+use self::clock::Clocks;
+use self::delivery::Delivering;
+pub(crate) use self::delivery::{Delivery, Ending};
+use self::fragments::Assembly;
+pub(crate) use self::outbox::{DAEMON_LANE, Outbox, Outgoing, Taken};
+use self::retention::{Entry, EntryState, Retention, Stored};
+use crate::error::FrameError;
+use crate::id::{DaemonId, Position, ViewId};
+use crate::service::Service;
+use crate::wire::{Header, MAX_COUNT, Piece, take_piece};
+
+/// The ordering of one view: from its install to the install of the next one.
+#[derive(Debug)]
+pub(crate) struct Ordering {
+    view: ViewId,
+    members: Arc<[DaemonId]>,
+    me: u16,
+    clocks: Clocks,
+    frames: Retention,
+    delivering: Delivering,
+    assembly: Assembly,
+    /// Data frames from each rank.
+    received: Vec<u64>,
+    /// The last frame that is here from each rank.
+    latest: Vec<u64>,
+    /// Ranks whose link broke since the install: nothing they say on a later link counts here (PROTOCOL V3.2).
+    lost: BTreeSet<u16>,
+    /// The view was given up for good (PROTOCOL V3.3).
+    frozen: bool,
+    /// The highest clocks of frames with ordered and with Safe messages.
+    ordered_to: u64,
+    safe_to: u64,
+    /// Bytes received since my horizon was announced.
+    unannounced: usize,
+}
+
+/// Whether the others wait for my clock and horizon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Urgency {
+    /// They know all.
+    Nothing,
+    /// Only their memory waits for it.
+    Lazy,
+    /// Deliveries wait for it.
+    Now,
+}
+
+impl Ordering {
+    pub(crate) fn new(view: ViewId, members: Arc<[DaemonId]>, me: DaemonId) -> Self {
+        let rank = members.binary_search(&me).unwrap_or_default();
+        let count = members.len();
+        let rank = narrow(rank);
+        Self {
+            view,
+            me: rank,
+            clocks: Clocks::new(count, usize::from(rank)),
+            frames: Retention::new(rank),
+            delivering: Delivering::default(),
+            assembly: Assembly::default(),
+            received: vec![0; count],
+            latest: vec![0; count],
+            lost: BTreeSet::new(),
+            frozen: false,
+            ordered_to: 0,
+            safe_to: 0,
+            unannounced: 0,
+            members,
+        }
+    }
+
+    pub(crate) fn view(&self) -> ViewId {
+        self.view
+    }
+
+    pub(crate) fn members(&self) -> &Arc<[DaemonId]> {
+        &self.members
+    }
+
+    pub(crate) fn rank_of(&self, daemon: DaemonId) -> Option<u16> {
+        self.members.binary_search(&daemon).ok().map(narrow)
+    }
+
+    pub(crate) fn member(&self, rank: u16) -> DaemonId {
+        self.members[usize::from(rank)]
+    }
+
+    pub(crate) fn clocks(&self) -> &Clocks {
+        &self.clocks
+    }
+
+    pub(crate) fn is_frozen(&self) -> bool {
+        self.frozen
+    }
+
+    pub(crate) fn has_lost_links(&self) -> bool {
+        !self.lost.is_empty()
+    }
+
+    pub(crate) fn own_bytes(&self) -> usize {
+        self.frames.own_bytes()
+    }
+
+    pub(crate) fn retained_bytes(&self) -> usize {
+        self.frames.bytes()
+    }
+
+    pub(crate) fn discarded(&self) -> u64 {
+        self.delivering.discarded()
+    }
+
+    /// The link to a member broke: a later one begins behind a hole (PROTOCOL V3.2).
+    pub(crate) fn lose_link(&mut self, daemon: DaemonId) {
+        if let Some(rank) = self.rank_of(daemon).filter(|&rank| rank != self.me) {
+            self.lost.insert(rank);
+        }
+    }
+
+    /// From now on only resends change what is here (PROTOCOL V3.3).
+    pub(crate) fn freeze(&mut self) {
+        self.frozen = true;
+    }
+
+    /// The members that data and progress of this view go to.
+    pub(crate) fn receivers(&self) -> impl Iterator<Item = DaemonId> {
+        let ranks =
+            (0..narrow(self.members.len())).filter(|rank| *rank != self.me && !self.lost.contains(rank));
+        ranks.map(|rank| self.member(rank))
+    }
+
+    /// The next message that is due.
+    pub(crate) fn next_delivery(&mut self) -> Option<Delivery> {
+        self.delivering.next()
+    }
+
+    /// A data frame came on the link from `from`; `frame` is the whole, `pieces` what follows the header.
+    pub(crate) fn receive(
+        &mut self,
+        from: DaemonId,
+        clock: u64,
+        horizon: u64,
+        frame: Bytes,
+        pieces: Bytes,
+    ) -> Result<(), FrameError> {
+        let Some(rank) = self.open_link(from)? else { return Ok(()) };
+        if clock <= self.clocks.heard()[usize::from(rank)] {
+            return Err(FrameError::Violation("a data frame with a clock that is not above the last one"));
+        }
+        self.check_horizon(horizon)?;
+        self.store(rank, clock, frame, pieces)?;
+        self.received[usize::from(rank)] += 1;
+        self.clocks.hear(usize::from(rank), clock);
+        self.clocks.see(usize::from(rank), horizon);
+        self.advance();
+        Ok(())
+    }
+
+    /// A member announced its clock and horizon. `sent`, if known, is how many data frames it sent before: if some
+    /// are not here yet, its clock does not count yet.
+    pub(crate) fn progress(
+        &mut self,
+        from: DaemonId,
+        clock: u64,
+        horizon: u64,
+        sent: Option<u64>,
+    ) -> Result<(), FrameError> {
+        let Some(rank) = self.open_link(from)? else { return Ok(()) };
+        self.check_horizon(horizon)?;
+        let rank = usize::from(rank);
+        if sent.is_none_or(|sent| sent <= self.received[rank]) {
+            self.clocks.hear(rank, clock);
+        }
+        self.clocks.see(rank, horizon);
+        self.advance();
+        Ok(())
+    }
+
+    /// Packs what waits into one data frame. Unreliable messages of at most `single` bytes come out beside it.
+    pub(crate) fn make_frame(
+        &mut self,
+        outbox: &mut Outbox,
+        capacity: usize,
+        single: usize,
+        only_daemon: bool,
+    ) -> (Option<Bytes>, Vec<(u32, Outgoing)>) {
+        let mut singles = Vec::new();
+        if self.frozen || outbox.is_empty() {
+            return (None, singles);
+        }
+        let mut out = BytesMut::with_capacity(capacity.min(outbox.bytes() + 256));
+        let (clock, horizon) = (self.clocks.clock() + 1, self.horizon_after_tick());
+        Header::Data { view: self.view, clock, horizon }.encode_into(&mut out);
+        let head = out.len();
+        loop {
+            match outbox.take(&mut out, capacity, head, single, only_daemon) {
+                Taken::Piece => {}
+                Taken::Single { lane, message } => singles.push((lane, message)),
+                Taken::Nothing => break,
+            }
+        }
+        if out.len() == head {
+            return (None, singles);
+        }
+        self.clocks.tick();
+        let frame = out.freeze();
+        let stored = self.store(self.me, clock, frame.clone(), frame.slice(head..));
+        debug_assert!(stored.is_ok(), "an own frame must parse: {stored:?}");
+        self.clocks.announce();
+        self.received[usize::from(self.me)] += 1;
+        self.unannounced = 0;
+        self.advance();
+        (Some(frame), singles)
+    }
+
+    /// How urgently the others wait for [`announce`](Self::announce) (PROTOCOL O4).
+    pub(crate) fn urgency(&self, lazy_bytes: usize) -> Urgency {
+        let ((clock, horizon), (told_clock, told_horizon)) = (self.clocks.news(), self.clocks.announced());
+        if self.frozen || self.members.len() == 1 || (clock == told_clock && horizon == told_horizon) {
+            return Urgency::Nothing;
+        }
+        let clock_waited = told_clock < self.ordered_to && clock > told_clock;
+        let horizon_waited = told_horizon < self.safe_to && horizon > told_horizon;
+        if clock_waited || horizon_waited || self.unannounced >= lazy_bytes {
+            return Urgency::Now;
+        }
+        Urgency::Lazy
+    }
+
+    /// A frame with clock and horizon, to all.
+    pub(crate) fn announce(&mut self) -> Bytes {
+        let (clock, horizon) = self.clocks.announce();
+        self.unannounced = 0;
+        Header::Progress { view: self.view, clock, horizon }.encode()
+    }
+
+    /// Clock, horizon and number of own data frames, for a heartbeat.
+    pub(crate) fn heartbeat(&self) -> Header {
+        let (clock, horizon) = self.clocks.news();
+        let sent = self.received[usize::from(self.me)];
+        Header::Heartbeat { view: self.view, clock, horizon, sent }
+    }
+
+    /// The frames of `rank` beyond `after`, up to `upto`, each with its clock.
+    pub(crate) fn frames_between(
+        &self,
+        rank: u16,
+        after: u64,
+        upto: u64,
+    ) -> impl Iterator<Item = (u64, &Bytes)> {
+        self.frames.between(rank, after, upto)
+    }
+
+    /// A frame of `rank` that another member resent; the sender of the resend knows everything up to `after` to be here
+    /// (PROTOCOL V5.2).
+    pub(crate) fn insert_resent(&mut self, rank: u16, after: u64, frame: Bytes) -> Result<(), FrameError> {
+        let (header, pieces) = Header::decode(&frame)?;
+        let Header::Data { view, clock, .. } = header else {
+            return Err(FrameError::Violation("a resend of something else than data"));
+        };
+        let heard = self.heard_of(rank)?;
+        if view != self.view || clock <= after || after > heard {
+            return Err(FrameError::Violation("a resend that does not fit what is here"));
+        }
+        if clock > heard {
+            self.store(rank, clock, frame, pieces)?;
+            self.clocks.fill(usize::from(rank), clock);
+        }
+        Ok(())
+    }
+
+    /// The resends of `rank` are complete up to `clock`.
+    pub(crate) fn end_resends(&mut self, rank: u16, after: u64, clock: u64) -> Result<(), FrameError> {
+        if after > self.heard_of(rank)? {
+            return Err(FrameError::Violation("an end of resends that does not fit what is here"));
+        }
+        self.clocks.fill(usize::from(rank), clock);
+        Ok(())
+    }
+
+    /// Delivers what regular configuration allows at the end (PROTOCOL V6.1).
+    pub(crate) fn finish_regular(&mut self, ending: &Ending) {
+        self.delivering.advance(&mut self.frames, ending.horizon, ending.stable);
+    }
+
+    /// Delivers what the transitional configuration allows (PROTOCOL V6.2).
+    pub(crate) fn finish_transitional(&mut self, ending: &Ending) {
+        self.delivering.finish(&mut self.frames, ending);
+    }
+
+    /// Panics if the numbers contradict each other.
+    pub(crate) fn check_invariants(&self) {
+        let stable = self.clocks.stable();
+        assert!(stable <= self.clocks.horizon(), "stable beyond the horizon");
+        assert!(self.clocks.horizon() <= self.clocks.clock(), "horizon beyond the clock");
+        let (told_clock, told_horizon) = self.clocks.announced();
+        assert!(
+            told_clock <= self.clocks.clock() && told_horizon <= self.clocks.horizon(),
+            "announced the future"
+        );
+        for (latest, heard) in self.latest.iter().zip(self.clocks.heard()) {
+            assert!(latest <= heard, "a frame beyond what was heard");
+        }
+    }
+
+    /// The rank behind a link, if what it says of this view counts.
+    fn open_link(&self, from: DaemonId) -> Result<Option<u16>, FrameError> {
+        let rank = self.rank_of(from).ok_or(FrameError::Violation("data of a view without its sender"))?;
+        Ok((!self.frozen && !self.lost.contains(&rank)).then_some(rank))
+    }
+
+    fn check_horizon(&self, horizon: u64) -> Result<(), FrameError> {
+        if horizon > self.clocks.clock() {
+            return Err(FrameError::Violation("a horizon beyond what was sent"));
+        }
+        Ok(())
+    }
+
+    fn heard_of(&self, rank: u16) -> Result<u64, FrameError> {
+        let heard = self.clocks.heard().get(usize::from(rank)).copied();
+        heard.ok_or(FrameError::Violation("a rank beyond the view"))
+    }
+
+    fn horizon_after_tick(&self) -> u64 {
+        let others = self.clocks.heard().iter().enumerate().filter(|(rank, _)| *rank != usize::from(self.me));
+        others.map(|(_, &heard)| heard).min().unwrap_or_else(|| self.clocks.clock() + 1)
+    }
+
+    /// Takes a frame in: its pieces wait or are due.
+    fn store(&mut self, rank: u16, clock: u64, frame: Bytes, mut rest: Bytes) -> Result<(), FrameError> {
+        if clock > MAX_COUNT {
+            return Err(FrameError::Violation("a clock beyond reason"));
+        }
+        let pieces = take_pieces(&mut rest)?;
+        let mut entries = Vec::with_capacity(pieces.len());
+        for (index, piece) in (0u32..).zip(pieces) {
+            let state = match self.assembly.add(rank, &piece)? {
+                None => EntryState::Partial,
+                Some(body) => {
+                    let position = Position { clock, rank, index };
+                    self.delivering.receive(piece.lane, piece.service, body, position)
+                }
+            };
+            if matches!(state, EntryState::Waiting(_)) {
+                self.ordered_to = self.ordered_to.max(clock);
+                if piece.service == Service::Safe {
+                    self.safe_to = self.safe_to.max(clock);
+                }
+            }
+            entries.push(Entry { lane: piece.lane, service: piece.service, state });
+        }
+        self.unannounced += frame.len();
+        self.latest[usize::from(rank)] = clock;
+        self.frames.insert(clock, rank, Stored { bytes: frame, entries });
+        Ok(())
+    }
+
+    fn advance(&mut self) {
+        self.clocks.advance();
+        self.delivering.advance(&mut self.frames, self.clocks.horizon(), self.clocks.stable());
+        self.frames.forget(self.clocks.stable());
+    }
+}
+
+fn take_pieces(rest: &mut Bytes) -> Result<Vec<Piece>, FrameError> {
+    let mut pieces = Vec::new();
+    while !rest.is_empty() {
+        pieces.push(take_piece(rest)?);
+    }
+    if pieces.is_empty() {
+        return Err(FrameError::Malformed("a data frame without data"));
+    }
+    Ok(pieces)
+}
+
+/// A rank or a count of members; views have at most [`MAX_MEMBERS`](crate::wire::MAX_MEMBERS).
+fn narrow(index: usize) -> u16 {
+    u16::try_from(index).unwrap_or(u16::MAX)
+}

@@ -1,0 +1,134 @@
+//! Frames that are not known to be everywhere: kept for delivery and for recovery (PROTOCOL O6).
+
+use std::collections::BTreeMap;
+use std::ops::Bound::{Excluded, Included};
+
+use bytes::Bytes;
+
+use crate::service::Service;
+
+/// A received or sent data frame.
+#[derive(Debug)]
+pub(crate) struct Stored {
+    /// The whole frame as it was sent, for those that will lack it.
+    pub(crate) bytes: Bytes,
+    pub(crate) entries: Vec<Entry>,
+}
+
+/// A piece of a stored frame.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) lane: u32,
+    pub(crate) service: Service,
+    pub(crate) state: EntryState,
+}
+
+/// What is left to do about a piece.
+#[derive(Debug)]
+pub(crate) enum EntryState {
+    /// Its message ends in a later piece.
+    Partial,
+    /// Its message is complete and waits for its place.
+    Waiting(Body),
+    /// Delivered or discarded.
+    Done,
+}
+
+/// A complete message.
+#[derive(Debug)]
+pub(crate) enum Body {
+    Whole(Bytes),
+    Parts(Vec<Bytes>),
+}
+
+impl Body {
+    /// The message in one piece; copies only what came in several.
+    pub(crate) fn join(self) -> Bytes {
+        match self {
+            Self::Whole(bytes) => bytes,
+            Self::Parts(parts) => parts.concat().into(),
+        }
+    }
+}
+
+/// All frames of a view above `stable`, by place in the total order.
+#[derive(Debug, Default)]
+pub(crate) struct Retention {
+    frames: BTreeMap<(u64, u16), Stored>,
+    bytes: usize,
+    own: u16,
+    own_bytes: usize,
+}
+
+impl Retention {
+    pub(crate) fn new(own: u16) -> Self {
+        Self { own, ..Self::default() }
+    }
+
+    /// Bytes of all kept frames.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Bytes of this daemon's own kept frames.
+    pub(crate) fn own_bytes(&self) -> usize {
+        self.own_bytes
+    }
+
+    pub(crate) fn insert(&mut self, clock: u64, rank: u16, frame: Stored) {
+        self.bytes += frame.bytes.len();
+        if rank == self.own {
+            self.own_bytes += frame.bytes.len();
+        }
+        let before = self.frames.insert((clock, rank), frame);
+        debug_assert!(before.is_none(), "frame {clock}.{rank} was here");
+    }
+
+    /// Frames from `clock` and `rank` on, in order.
+    pub(crate) fn from(&mut self, clock: u64, rank: u16) -> impl Iterator<Item = (u64, u16, &mut Stored)> {
+        self.frames.range_mut((clock, rank)..).map(|(&(clock, rank), frame)| (clock, rank, frame))
+    }
+
+    /// The frames of `rank` with `after < clock <= upto`, in order.
+    pub(crate) fn between(&self, rank: u16, after: u64, upto: u64) -> impl Iterator<Item = (u64, &Bytes)> {
+        let range = self.frames.range((Excluded((after, u16::MAX)), Included((upto.max(after), u16::MAX))));
+        range.filter(move |((_, r), _)| *r == rank).map(|((clock, _), frame)| (*clock, &frame.bytes))
+    }
+
+    /// Drops what is everywhere. Delivery must be past it.
+    pub(crate) fn forget(&mut self, stable: u64) {
+        while let Some(first) = self.frames.first_entry() {
+            let (clock, rank) = *first.key();
+            if clock > stable {
+                break;
+            }
+            let size = first.remove().bytes.len();
+            self.bytes -= size;
+            if rank == self.own {
+                self.own_bytes -= size;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(size: usize) -> Stored {
+        Stored { bytes: vec![0; size].into(), entries: Vec::new() }
+    }
+
+    #[test]
+    fn own_and_all_bytes_are_counted_until_stable() {
+        let mut kept = Retention::new(1);
+        kept.insert(1, 0, frame(10));
+        kept.insert(2, 1, frame(20));
+        kept.insert(3, 0, frame(30));
+        assert_eq!((kept.bytes(), kept.own_bytes()), (60, 20));
+        assert_eq!(kept.between(0, 1, 3).map(|(clock, _)| clock).collect::<Vec<_>>(), [3]);
+        assert_eq!(kept.between(0, 3, 3).count(), 0);
+        kept.forget(2);
+        assert_eq!((kept.bytes(), kept.own_bytes()), (30, 0));
+    }
+}

@@ -1,0 +1,280 @@
+//! Frames between daemons: a postcard-encoded [`Header`], then raw bytes where the header says so (PROTOCOL W1).
+
+use bytes::{BufMut, Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
+
+use crate::error::FrameError;
+use crate::id::{DaemonId, ViewId};
+use crate::service::Service;
+
+/// The largest message, its group header included, that a peer may send in pieces (PROTOCOL W4).
+pub(crate) const MAX_MESSAGE: usize = (64 << 20) + 1024;
+/// Clocks and epochs beyond this are lies: no honest run counts so far.
+pub(crate) const MAX_COUNT: u64 = 1 << 62;
+/// The most members of a view.
+pub(crate) const MAX_MEMBERS: usize = 1024;
+
+/// What a frame is about. [`Header::Data`], [`Header::Resend`] and [`Header::Unreliable`] are followed by raw bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Header {
+    /// Pieces of messages follow, sent in `view` at `clock`.
+    Data { view: ViewId, clock: u64, horizon: u64 },
+    /// The sender's clock and horizon, without data.
+    Progress { view: ViewId, clock: u64, horizon: u64 },
+    /// What the sender's next view depends on.
+    Status(Status),
+    /// A proposed view.
+    Propose { id: ViewId, members: Vec<DaemonId> },
+    /// The answer of a daemon that does not go along; `epoch` is the highest it knows.
+    Refuse { id: ViewId, epoch: u64 },
+    /// The answer of a daemon that goes along: what it holds of its old view.
+    Accept { id: ViewId, state: State },
+    /// The answers of all proposed members, in their order.
+    Recover { id: ViewId, states: Vec<State> },
+    /// A data frame of the old view follows as it was sent. `sender` held all of it up to `after` before.
+    Resend { id: ViewId, rank: u16, after: u64 },
+    /// No more resends of this sender: its frames up to `clock` are complete.
+    ResendEnd { id: ViewId, rank: u16, after: u64, clock: u64 },
+    /// The sender holds all that the members of its old view need.
+    Recovered { id: ViewId },
+    /// The sender stops in order.
+    Leave,
+    /// A sign of life, with the sender's progress in its view and the number of data frames it has sent there.
+    Heartbeat { view: ViewId, clock: u64, horizon: u64, sent: u64 },
+    /// An unreliable message follows: the `number`-th of the sender in `view`.
+    Unreliable { view: ViewId, number: u64, lane: u32 },
+}
+
+/// What others need to know about a daemon to agree on views (PROTOCOL V2).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Status {
+    /// Whom it has links to, itself included; sorted.
+    pub(crate) linked: Vec<DaemonId>,
+    /// Its view.
+    pub(crate) view: ViewId,
+    /// The members of its view; sorted.
+    pub(crate) members: Vec<DaemonId>,
+    /// Whether its view fell.
+    pub(crate) gathering: bool,
+    /// The proposal that it accepted.
+    pub(crate) attempt: Option<ViewId>,
+    /// The highest epoch that it knows.
+    pub(crate) epoch: u64,
+}
+
+/// What a daemon holds of its old view when it accepts a proposal (PROTOCOL V4).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct State {
+    /// The old view.
+    pub(crate) view: ViewId,
+    /// For each rank of the old view, how far its frames are complete.
+    pub(crate) heard: Vec<u64>,
+    /// How far everybody holds everything.
+    pub(crate) stable: u64,
+    /// Ranks of the old view whose messages must not be discarded.
+    pub(crate) obliged: Vec<u16>,
+}
+
+impl Header {
+    fn carries_bytes(&self) -> bool {
+        matches!(self, Self::Data { .. } | Self::Resend { .. } | Self::Unreliable { .. })
+    }
+
+    /// Encodes a frame without raw bytes.
+    pub(crate) fn encode(&self) -> Bytes {
+        let mut out = BytesMut::new();
+        self.encode_into(&mut out);
+        out.freeze()
+    }
+
+    /// Appends the header to `out`.
+    pub(crate) fn encode_into(&self, out: &mut BytesMut) {
+        // Writing to a growing buffer cannot fail.
+        let writer = std::mem::take(out);
+        *out = postcard::to_extend(self, writer).unwrap_or_default();
+    }
+
+    /// Splits a frame into its header and what follows.
+    pub(crate) fn decode(frame: &Bytes) -> Result<(Self, Bytes), FrameError> {
+        let (header, rest) =
+            postcard::take_from_bytes::<Self>(frame).map_err(|_| FrameError::Malformed("header"))?;
+        if !rest.is_empty() && !header.carries_bytes() {
+            return Err(FrameError::Malformed("bytes behind a header that takes none"));
+        }
+        header.check()?;
+        let at = frame.len() - rest.len();
+        Ok((header, frame.slice(at..)))
+    }
+
+    /// Bounds that every frame keeps, whatever state its receiver is in.
+    fn check(&self) -> Result<(), FrameError> {
+        let counts: &[u64] = match self {
+            Self::Data { view, clock, horizon } | Self::Progress { view, clock, horizon } => {
+                &[view.epoch, *clock, *horizon]
+            }
+            Self::Heartbeat { view, clock, horizon, sent } => &[view.epoch, *clock, *horizon, *sent],
+            Self::Status(status) => {
+                check_members(&status.linked)?;
+                check_members(&status.members)?;
+                &[status.epoch, status.view.epoch]
+            }
+            Self::Propose { id, members } => {
+                check_members(members)?;
+                if members.binary_search(&id.proposer).is_err() {
+                    return Err(FrameError::Violation("a proposal without its proposer"));
+                }
+                &[id.epoch]
+            }
+            Self::Refuse { id, epoch } => &[id.epoch, *epoch],
+            Self::Accept { id, state } => {
+                state.check()?;
+                &[id.epoch]
+            }
+            Self::Recover { id, states } => {
+                if states.len() > MAX_MEMBERS {
+                    return Err(FrameError::Violation("more states than members"));
+                }
+                states.iter().try_for_each(State::check)?;
+                &[id.epoch]
+            }
+            Self::ResendEnd { id, after, clock, .. } => &[id.epoch, *after, *clock],
+            Self::Resend { id, after, .. } => &[id.epoch, *after],
+            Self::Recovered { id } => &[id.epoch],
+            Self::Unreliable { view, number, .. } => &[view.epoch, *number],
+            Self::Leave => &[],
+        };
+        if counts.iter().any(|&count| count > MAX_COUNT) {
+            return Err(FrameError::Violation("a clock or an epoch beyond reason"));
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    fn check(&self) -> Result<(), FrameError> {
+        let in_range = |rank: &u16| usize::from(*rank) < self.heard.len();
+        if self.heard.len() > MAX_MEMBERS || !self.obliged.iter().all(in_range) {
+            return Err(FrameError::Violation("a state with ranks out of range"));
+        }
+        if self.heard.iter().any(|&clock| clock > MAX_COUNT || clock < self.stable) {
+            return Err(FrameError::Violation("a state that heard less than what is stable"));
+        }
+        Ok(())
+    }
+}
+
+fn check_members(members: &[DaemonId]) -> Result<(), FrameError> {
+    if members.is_empty() || members.len() > MAX_MEMBERS {
+        return Err(FrameError::Violation("a list of no or too many daemons"));
+    }
+    if !members.is_sorted_by(|a, b| a < b) {
+        return Err(FrameError::Violation("a list of daemons that is not sorted"));
+    }
+    Ok(())
+}
+
+/// A message, or a part of one, inside a data frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Piece {
+    /// Whose message: a session of the sending daemon, or 0 for the daemon itself.
+    pub(crate) lane: u32,
+    pub(crate) service: Service,
+    /// Whether the message begins here.
+    pub(crate) first: bool,
+    /// Whether the message ends here.
+    pub(crate) last: bool,
+    pub(crate) body: Bytes,
+}
+
+/// Bytes that a piece takes in a frame beside its body, at most.
+pub(crate) const PIECE_OVERHEAD: usize = 5 + 1 + 5;
+
+const FIRST: u8 = 0x10;
+const LAST: u8 = 0x20;
+
+/// Appends the head of a piece; its body follows.
+pub(crate) fn put_piece_head(
+    out: &mut BytesMut,
+    lane: u32,
+    service: Service,
+    first: bool,
+    last: bool,
+    len: usize,
+) {
+    put_varint(out, u64::from(lane));
+    let level = Service::ALL.iter().position(|&s| s == service).unwrap_or_default();
+    let level = u8::try_from(level).unwrap_or_default();
+    out.put_u8(level | if first { FIRST } else { 0 } | if last { LAST } else { 0 });
+    put_varint(out, len as u64);
+}
+
+/// Takes the next piece off `rest`.
+pub(crate) fn take_piece(rest: &mut Bytes) -> Result<Piece, FrameError> {
+    const SHORT: FrameError = FrameError::Malformed("a piece that ends too early");
+    let lane = u32::try_from(take_varint(rest)?).map_err(|_| FrameError::Malformed("lane"))?;
+    let flags = *rest.first().ok_or(SHORT)?;
+    let service = Service::ALL.get(usize::from(flags & 0x0f)).ok_or(FrameError::Malformed("service"))?;
+    if flags & !(FIRST | LAST | 0x0f) != 0 {
+        return Err(FrameError::Malformed("piece flags"));
+    }
+    let _ = rest.split_to(1);
+    let len = usize::try_from(take_varint(rest)?).map_err(|_| SHORT)?;
+    if len > rest.len() {
+        return Err(SHORT);
+    }
+    let body = rest.split_to(len);
+    Ok(Piece { lane, service: *service, first: flags & FIRST != 0, last: flags & LAST != 0, body })
+}
+
+fn put_varint(out: &mut BytesMut, mut value: u64) {
+    while value >= 0x80 {
+        out.put_u8((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
+    }
+    out.put_u8((value & 0x7f) as u8);
+}
+
+fn take_varint(rest: &mut Bytes) -> Result<u64, FrameError> {
+    let mut value = 0;
+    for at in 0..5 {
+        let byte = *rest.get(at).ok_or(FrameError::Malformed("a number that ends too early"))?;
+        value |= u64::from(byte & 0x7f) << (7 * at);
+        if byte & 0x80 == 0 {
+            let _ = rest.split_to(at + 1);
+            return Ok(value);
+        }
+    }
+    Err(FrameError::Malformed("a number that is too long"))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn pieces_come_out_as_they_went_in(lane: u32, level in 0usize..6, first: bool, last: bool, body: Vec<u8>) {
+            let mut out = BytesMut::new();
+            put_piece_head(&mut out, lane, Service::ALL[level], first, last, body.len());
+            prop_assert!(out.len() <= PIECE_OVERHEAD);
+            out.put_slice(&body);
+            let mut rest = out.freeze();
+            let piece = take_piece(&mut rest).unwrap();
+            prop_assert_eq!(piece, Piece { lane, service: Service::ALL[level], first, last, body: body.into() });
+            prop_assert!(rest.is_empty());
+        }
+
+        #[test]
+        fn arbitrary_bytes_are_refused_or_read(bytes: Vec<u8>) {
+            let bytes = Bytes::from(bytes);
+            if let Ok((header, _)) = Header::decode(&bytes) {
+                let again = header.encode();
+                prop_assert_eq!(Header::decode(&again).unwrap().0, header);
+            }
+            let mut rest = bytes;
+            while !rest.is_empty() && take_piece(&mut rest).is_ok() {}
+        }
+    }
+}
