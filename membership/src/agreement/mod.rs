@@ -42,8 +42,10 @@ pub(crate) struct Agreement {
     rng: ChaCha12Rng,
     links: BTreeSet<DaemonId>,
     statuses: BTreeMap<DaemonId, Status>,
-    /// The highest epoch seen or promised.
-    epoch: u64,
+    /// The highest epoch heard of: my next proposal is above it.
+    seen: u64,
+    /// The epoch of my last accepted proposal: no other at or below it is accepted.
+    promised: u64,
     gathering: bool,
     /// Proposers that I gave up on in this gathering.
     excluded: BTreeSet<DaemonId>,
@@ -77,7 +79,8 @@ impl Agreement {
             rng: ChaCha12Rng::seed_from_u64(seed),
             links: BTreeSet::new(),
             statuses: BTreeMap::new(),
-            epoch: 0,
+            seen: 0,
+            promised: 0,
             gathering: false,
             excluded: BTreeSet::new(),
             proposal: None,
@@ -159,7 +162,7 @@ impl Agreement {
             members: ordering.members().to_vec(),
             gathering: self.gathering,
             attempt: self.attempt.as_ref().map(Attempt::id),
-            epoch: self.epoch,
+            epoch: self.seen,
         };
         Some(Header::Status(status).encode())
     }
@@ -198,7 +201,7 @@ impl Agreement {
     }
 
     fn see_epoch(&mut self, epoch: u64) {
-        self.epoch = self.epoch.max(epoch);
+        self.seen = self.seen.max(epoch);
     }
 
     /// Queues a frame for a linked peer; for anybody else, me among them, it is nothing.

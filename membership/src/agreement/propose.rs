@@ -27,8 +27,7 @@ impl Agreement {
     /// Proposes my candidate.
     pub(super) fn propose(&mut self, ordering: &mut Ordering) {
         let members = self.candidate.clone();
-        self.epoch += 1;
-        let id = ViewId { epoch: self.epoch, proposer: self.me };
+        let id = ViewId { epoch: self.seen + 1, proposer: self.me };
         self.proposal = Some(Proposal { id, members: members.clone(), answers: BTreeMap::new() });
         for &member in &members {
             self.send(member, &Header::Propose { id, members: members.clone() });
@@ -57,11 +56,11 @@ impl Agreement {
         let torn = !self.gathering
             && self.stands(ordering)
             && !ordering.members().iter().all(|&member| contains(&members, member));
-        if id.epoch <= self.epoch || !reachable || torn {
-            self.send(peer, &Header::Refuse { id, epoch: self.epoch });
+        self.see_epoch(id.epoch);
+        if id.epoch <= self.promised || !reachable || torn {
+            self.send(peer, &Header::Refuse { id, epoch: self.seen });
             return Ok(());
         }
-        self.epoch = id.epoch;
         let state = self.accept(id, members, ordering);
         self.send(peer, &Header::Accept { id, state });
         Ok(())
@@ -122,6 +121,8 @@ impl Agreement {
         if self.proposal.as_ref().is_some_and(|proposal| proposal.id != id) {
             self.proposal = None;
         }
+        self.see_epoch(id.epoch);
+        self.promised = id.epoch;
         self.gathering = true;
         ordering.freeze();
         self.attempt = Some(Attempt::new(id, members));
