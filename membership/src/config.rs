@@ -70,7 +70,7 @@ pub struct ConfigError {
 }
 
 impl Config {
-    /// Whether `members` are a majority of the configured daemons; without any configured, every view is one.
+    /// Whether `members` are a majority of the configured daemons (PROTOCOL V8); without any configured, every view is one.
     pub(crate) fn is_primary(&self, members: &[DaemonId]) -> bool {
         let present = self.daemons.iter().filter(|name| members.iter().any(|member| member.name == **name));
         self.daemons.is_empty() || present.count() * 2 > self.daemons.len()

@@ -43,7 +43,7 @@ impl Detector {
         self.peers.remove(&peer);
     }
 
-    /// Something came from `peer`.
+    /// Something came from `peer`: a sign of life (PROTOCOL D1).
     pub(crate) fn heard(&mut self, peer: DaemonId, heartbeat: bool, now: Timestamp) {
         let Some(peer) = self.peers.get_mut(&peer) else { return };
         peer.last = now;
@@ -91,6 +91,7 @@ impl Detector {
         deadlines.chain([self.next_heartbeat]).min().unwrap_or(self.next_heartbeat)
     }
 
+    /// When a peer's silence becomes suspicious (PROTOCOL D2).
     fn deadline(&self, peer: &Peer) -> Timestamp {
         let patience = peer.mean + peer.deviation * 6 + self.heartbeat;
         peer.last + patience.clamp(self.min, self.max)

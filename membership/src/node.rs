@@ -46,7 +46,7 @@ pub enum Phase {
 /// After one or several calls of the first kinds the caller drains [`poll_transmit`](Self::poll_transmit) until
 /// `None`, then [`poll_event`](Self::poll_event) until `None`, then arms one timer for
 /// [`poll_timeout`](Self::poll_timeout). Frames are made in `poll_transmit`: what was submitted between two drains
-/// shares frames, which is all the batching there is.
+/// shares frames, which is all the batching there is (PROTOCOL F3).
 pub struct Node {
     id: DaemonId,
     config: Config,
@@ -275,7 +275,7 @@ impl Node {
         }
     }
 
-    /// Hands a frame to the layer that it is for.
+    /// Hands a frame to the layer that it is for. What cannot be right is an error (PROTOCOL W3).
     fn receive(&mut self, from: DaemonId, frame: Bytes) -> Result<(), FrameError> {
         let (header, rest) = Header::decode(&frame)?;
         match header {

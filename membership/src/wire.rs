@@ -45,7 +45,7 @@ pub(crate) enum Header {
     Unreliable { view: ViewId, number: u64, lane: u32 },
 }
 
-/// What others need to know about a daemon to agree on views (PROTOCOL V2).
+/// What others need to know about a daemon to agree on views (PROTOCOL V2.1).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Status {
     /// Whom it has links to, itself included; sorted.
@@ -106,7 +106,7 @@ impl Header {
         Ok((header, frame.slice(at..)))
     }
 
-    /// Bounds that every frame keeps, whatever state its receiver is in.
+    /// Bounds that every frame keeps, whatever state its receiver is in (PROTOCOL W3).
     fn check(&self) -> Result<(), FrameError> {
         let counts: &[u64] = match self {
             Self::Data { view, clock, horizon } | Self::Progress { view, clock, horizon } => {
@@ -192,7 +192,7 @@ pub(crate) const PIECE_OVERHEAD: usize = 5 + 1 + 5;
 const FIRST: u8 = 0x10;
 const LAST: u8 = 0x20;
 
-/// Appends the head of a piece; its body follows.
+/// Appends the head of a piece; its body follows (PROTOCOL W2).
 pub(crate) fn put_piece_head(
     out: &mut BytesMut,
     lane: u32,

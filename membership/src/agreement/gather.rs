@@ -28,6 +28,7 @@ impl Agreement {
         }
         self.changed = false;
         if !self.gathering && !self.stands(ordering) {
+            // PROTOCOL V3.1: the node makes no data frames while this is set.
             self.gathering = true;
             self.excluded.clear();
             self.failures = 0;

@@ -211,7 +211,7 @@ impl Agreement {
         }
     }
 
-    /// Gives the attempt up. The view stays frozen, with what was recovered and the obligations (PROTOCOL V7).
+    /// Gives the attempt up. The view stays frozen, with what was recovered and the obligations (PROTOCOL V7.1).
     fn abandon(&mut self) {
         self.attempt = None;
         self.proposal = None;

@@ -24,7 +24,7 @@ impl Proposal {
 }
 
 impl Agreement {
-    /// Proposes my candidate.
+    /// Proposes my candidate (PROTOCOL V4.1).
     pub(super) fn propose(&mut self, ordering: &mut Ordering) {
         let members = self.candidate.clone();
         let id = ViewId { epoch: self.seen + 1, proposer: self.me };
@@ -38,7 +38,7 @@ impl Agreement {
         }
     }
 
-    /// A peer proposed a view.
+    /// A peer proposed a view: accept or refuse (PROTOCOL V4.2).
     pub(crate) fn handle_propose(
         &mut self,
         peer: DaemonId,
@@ -95,7 +95,7 @@ impl Agreement {
         self.answer(peer, state, ordering)
     }
 
-    /// Collects an answer; with the last one, all answers go to all.
+    /// Collects an answer; with the last one, all answers go to all (PROTOCOL V4.4).
     fn answer(&mut self, peer: DaemonId, state: State, ordering: &mut Ordering) -> Result<(), FrameError> {
         let Some(proposal) = &mut self.proposal else { return Ok(()) };
         proposal.answers.insert(peer, state);

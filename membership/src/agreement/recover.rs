@@ -22,7 +22,7 @@ pub(super) struct Attempt {
     pub(super) recovered: BTreeSet<DaemonId>,
     /// Members that said that they are in this attempt.
     confirmed: BTreeSet<DaemonId>,
-    /// Resends that overtook the answers.
+    /// Resends that overtook the answers (PROTOCOL V5.3).
     early_resends: Vec<(Header, Bytes)>,
     /// Frames of the view to come, from members that installed it before me.
     pub(super) early_frames: Vec<(DaemonId, Bytes)>,

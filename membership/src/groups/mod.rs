@@ -262,7 +262,7 @@ impl Groups {
         }));
     }
 
-    /// The local sessions that a message is for, each once, without `except`.
+    /// The local sessions that a message is for, each once, without `except` (PROTOCOL G2).
     fn receivers(&self, content: &Content, except: Option<SessionId>) -> Arc<[SessionId]> {
         let mut targets = content.targets().filter_map(|target| Target::parse(target).ok());
         let (first, second) = (targets.next(), targets.next());

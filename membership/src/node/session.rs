@@ -45,7 +45,7 @@ impl Node {
     }
 
     /// Adds a session to a group. Effective with the [`Event::Membership`](crate::Event::Membership) that has it as its
-    /// cause; from then on, whatever anybody sends to the group reaches the session.
+    /// cause; from then on, whatever anybody sends to the group reaches the session (PROTOCOL G6).
     ///
     /// # Errors
     /// [`CommandError`]: no such session, already a member, or busy.

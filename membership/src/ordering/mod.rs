@@ -52,9 +52,9 @@ pub(crate) struct Ordering {
 pub(crate) enum Urgency {
     /// They know all.
     Nothing,
-    /// Only their memory waits for it.
+    /// Only their memory waits for it (PROTOCOL O4.2).
     Lazy,
-    /// Deliveries wait for it.
+    /// Deliveries wait for it (PROTOCOL O4.1).
     Now,
 }
 
@@ -168,7 +168,7 @@ impl Ordering {
     }
 
     /// A member announced its clock and horizon. `sent`, if known, is how many data frames it sent before: if some
-    /// are not here yet, its clock does not count yet.
+    /// are not here yet, its clock does not count yet (PROTOCOL O4.4).
     pub(crate) fn progress(
         &mut self,
         from: DaemonId,
