@@ -247,7 +247,8 @@ impl Ordering {
 
     /// Clock, horizon and number of own data frames, for a heartbeat.
     pub(crate) fn heartbeat(&self) -> Header {
-        let (clock, horizon) = self.clocks.news();
+        // What a frozen view holds is the business of its recovery alone (PROTOCOL V3.3).
+        let (clock, horizon) = if self.frozen { self.clocks.announced() } else { self.clocks.news() };
         let sent = self.received[usize::from(self.me)];
         Header::Heartbeat { view: self.view, clock, horizon, sent }
     }
