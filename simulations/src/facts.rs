@@ -9,59 +9,59 @@ use crate::history::{Change, Delivery, EVERYBODY, Entry, Fate, History, Process}
 
 /// A history with an index to it.
 #[derive(Debug)]
-pub struct Facts<'a> {
+pub(crate) struct Facts<'a> {
     /// What it is about.
-    pub history: &'a History,
+    pub(crate) history: &'a History,
     /// By process: the views that it was in, in order, from the first that its observer saw whole.
-    pub stays: Vec<Vec<Stay<'a>>>,
+    pub(crate) stays: Vec<Vec<Stay<'a>>>,
     /// By session: what it was told, in order.
-    pub told: Vec<Vec<Told<'a>>>,
+    pub(crate) told: Vec<Vec<Told<'a>>>,
     /// By send: whether it goes to everybody.
-    pub to_everybody: Vec<bool>,
+    pub(crate) to_everybody: Vec<bool>,
     /// By send: the process whose client sent it, and the place of its acceptance there.
-    pub accepted: Vec<Option<(usize, usize)>>,
+    pub(crate) accepted: Vec<Option<(usize, usize)>>,
     /// By process and send: where the observer got it.
-    pub seen_at: Vec<Vec<Option<usize>>>,
+    pub(crate) seen_at: Vec<Vec<Option<usize>>>,
     /// By send: the view that its first known delivery names.
-    pub sent_in: Vec<Option<ViewId>>,
+    pub(crate) sent_in: Vec<Option<ViewId>>,
     /// Every view, as one of its members described it.
-    pub views: BTreeMap<ViewId, &'a View>,
+    pub(crate) views: BTreeMap<ViewId, &'a View>,
 }
 
 /// The time that a process was in one view.
 #[derive(Debug)]
-pub struct Stay<'a> {
+pub(crate) struct Stay<'a> {
     /// The view.
-    pub view: &'a View,
+    pub(crate) view: &'a View,
     /// The transitional configuration at its end.
-    pub transitional: Option<(ViewId, &'a Arc<[DaemonId]>)>,
+    pub(crate) transitional: Option<(ViewId, &'a Arc<[DaemonId]>)>,
     /// The view after it.
-    pub next: Option<ViewId>,
+    pub(crate) next: Option<ViewId>,
     /// What the observer was given in it.
-    pub seen: Vec<Seen>,
+    pub(crate) seen: Vec<Seen>,
 }
 
 /// A message that an observer was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub(crate) struct Seen {
     /// Which.
-    pub send: usize,
+    pub(crate) send: usize,
     /// Whether in the transitional configuration.
-    pub transitional: bool,
+    pub(crate) transitional: bool,
 }
 
 /// Something that a session was told.
 #[derive(Clone, Copy, Debug)]
-pub struct Told<'a> {
+pub(crate) struct Told<'a> {
     /// The place among the entries of its process.
-    pub at: usize,
+    pub(crate) at: usize,
     /// What.
-    pub what: What<'a>,
+    pub(crate) what: What<'a>,
 }
 
 /// What a session can be told.
 #[derive(Clone, Copy, Debug)]
-pub enum What<'a> {
+pub(crate) enum What<'a> {
     /// A message.
     Message(&'a Delivery),
     /// A change of a group.
@@ -70,7 +70,7 @@ pub enum What<'a> {
 
 impl<'a> Facts<'a> {
     /// Looks through a history.
-    pub fn new(history: &'a History) -> Self {
+    pub(crate) fn new(history: &'a History) -> Self {
         let sends = history.sends.len();
         let mut facts = Self {
             history,
@@ -147,32 +147,32 @@ impl<'a> Facts<'a> {
     }
 
     /// The service level of a send.
-    pub fn service(&self, send: usize) -> Service {
+    pub(crate) fn service(&self, send: usize) -> Service {
         self.history.sends[send].service
     }
 
     /// The process whose client asked for a send.
-    pub fn sender(&self, send: usize) -> usize {
+    pub(crate) fn sender(&self, send: usize) -> usize {
         self.history.sessions[self.history.sends[send].session].process
     }
 
     /// Who a process is.
-    pub fn id(&self, process: usize) -> DaemonId {
+    pub(crate) fn id(&self, process: usize) -> DaemonId {
         self.history.processes[process].id
     }
 
     /// Whether a process lasts to the end of the run.
-    pub fn is_live(&self, process: usize) -> bool {
+    pub(crate) fn is_live(&self, process: usize) -> bool {
         self.history.processes[process].fate == Fate::Live
     }
 
     /// The index of a process.
-    pub fn process(&self, id: DaemonId) -> Option<usize> {
+    pub(crate) fn process(&self, id: DaemonId) -> Option<usize> {
         self.history.processes.iter().position(|process| process.id == id)
     }
 
     /// All stays of all processes, by view.
-    pub fn by_view(&self) -> BTreeMap<ViewId, Vec<(usize, &Stay<'a>)>> {
+    pub(crate) fn by_view(&self) -> BTreeMap<ViewId, Vec<(usize, &Stay<'a>)>> {
         let mut by_view: BTreeMap<ViewId, Vec<_>> = BTreeMap::new();
         for (process, stays) in self.stays.iter().enumerate() {
             for stay in stays {
@@ -183,7 +183,7 @@ impl<'a> Facts<'a> {
     }
 
     /// A send in words: `message 7 (safe, #s#a)`.
-    pub fn name(&self, send: usize) -> String {
+    pub(crate) fn name(&self, send: usize) -> String {
         match self.history.sends.get(send) {
             Some(s) => format!("message {send} ({}, {})", s.service, self.history.sessions[s.session].name),
             None => format!("message {send} (never sent)"),

@@ -264,7 +264,13 @@ impl Network {
     }
 
     /// A datagram leaves toward `to`: it may get lost, come late, or come twice.
-    pub(crate) fn send_datagram(&mut self, link: LinkId, to: Side, datagram: &Bytes, now: Timestamp) -> Planned {
+    pub(crate) fn send_datagram(
+        &mut self,
+        link: LinkId,
+        to: Side,
+        datagram: &Bytes,
+        now: Timestamp,
+    ) -> Planned {
         let (from, at) = (self.host(link, to.other()), self.host(link, to));
         if self.blocked.contains(&(from, at)) || self.links[link.0].end(to).lost_from != u64::MAX {
             return Planned::new();

@@ -1,0 +1,145 @@
+//! What came out of a run, and of many.
+
+use std::fmt;
+use std::time::Duration;
+
+use stentor_membership::Stats;
+
+use crate::invariants::Violation;
+use crate::options::Options;
+
+/// What came out of one run.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// What the run was like.
+    pub options: Options,
+    /// What went wrong.
+    pub violations: Vec<Violation>,
+    /// What happened, in numbers.
+    pub counts: Counts,
+    /// The text of the run, if it was kept.
+    pub trace: Option<String>,
+}
+
+/// What happened in runs, in numbers: they show whether the runs reach the states that matter.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Runs.
+    pub runs: u64,
+    /// Processes started.
+    pub processes: u64,
+    /// Faults that struck.
+    pub faults: u64,
+    /// Multicasts asked for.
+    pub sends: u64,
+    /// Messages delivered to sessions, in regular views.
+    pub regular: u64,
+    /// The same in transitional configurations.
+    pub transitional: u64,
+    /// Group views delivered.
+    pub memberships: u64,
+    /// Virtual time.
+    pub virtual_time: Duration,
+    /// The longest time that a cluster took to be whole.
+    pub slowest_merge: Duration,
+    /// The longest time in units of the failure detector's ceiling, in hundredths.
+    pub slowest_merge_units: u64,
+    /// The nodes' own counters.
+    pub stats: Stats,
+}
+
+impl Counts {
+    /// Adds another run's numbers.
+    pub fn add(&mut self, other: &Self) {
+        self.runs += other.runs;
+        self.processes += other.processes;
+        self.faults += other.faults;
+        self.sends += other.sends;
+        self.regular += other.regular;
+        self.transitional += other.transitional;
+        self.memberships += other.memberships;
+        self.virtual_time += other.virtual_time;
+        self.slowest_merge = self.slowest_merge.max(other.slowest_merge);
+        self.slowest_merge_units = self.slowest_merge_units.max(other.slowest_merge_units);
+        self.add_stats(&other.stats);
+    }
+
+    pub(crate) fn add_stats(&mut self, other: &Stats) {
+        let stats = &mut self.stats;
+        stats.views += other.views;
+        stats.suspicions += other.suspicions;
+        stats.failed_attempts += other.failed_attempts;
+        stats.data_frames_sent += other.data_frames_sent;
+        stats.progress_frames_sent += other.progress_frames_sent;
+        stats.frames_resent += other.frames_resent;
+        stats.messages_accepted += other.messages_accepted;
+        stats.messages_delivered += other.messages_delivered;
+        stats.messages_discarded += other.messages_discarded;
+        stats.unreliable_dropped += other.unreliable_dropped;
+        stats.sessions_blocked += other.sessions_blocked;
+        stats.window_full += other.window_full;
+        stats.violations += other.violations;
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Stats {
+            views,
+            suspicions,
+            failed_attempts,
+            data_frames_sent,
+            progress_frames_sent,
+            frames_resent,
+            messages_discarded,
+            sessions_blocked,
+            window_full,
+            ..
+        } = &self.stats;
+        writeln!(
+            f,
+            "{} runs, {} processes, {} faults, {:?} of virtual time",
+            self.runs, self.processes, self.faults, self.virtual_time
+        )?;
+        writeln!(
+            f,
+            "{} multicasts, {} deliveries in regular views and {} in transitional configurations, {} group views",
+            self.sends, self.regular, self.transitional, self.memberships
+        )?;
+        writeln!(
+            f,
+            "{views} views, {failed_attempts} failed attempts, {suspicions} suspicions, {frames_resent} frames \
+             resent, {messages_discarded} messages discarded"
+        )?;
+        writeln!(
+            f,
+            "{data_frames_sent} data frames, {progress_frames_sent} progress frames, window full {window_full} \
+             times, sessions blocked {sessions_blocked} times"
+        )?;
+        write!(
+            f,
+            "slowest return to one view after the last fault: {:?}, in units of the longest silence {}.{:02}",
+            self.slowest_merge,
+            self.slowest_merge_units / 100,
+            self.slowest_merge_units % 100
+        )
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.options)?;
+        for violation in &self.violations {
+            writeln!(f, "  VIOLATION {violation}")?;
+        }
+        write!(f, "  again: cargo run --profile sim -p stentor-simulations --bin simulate --")?;
+        let (seed, fixed) = (self.options.seed, self.options.overrides);
+        if let Some(daemons) = fixed.daemons {
+            write!(f, " --daemons {daemons}")?;
+        }
+        if let Some(max) = fixed.max_faults {
+            write!(f, " --max-faults {max}")?;
+        }
+        write!(f, " --seed {seed} --trace")
+    }
+}
