@@ -149,7 +149,12 @@ impl Cluster {
             }
             Task::Dial { from, to } => self.dial(from, to),
             Task::Work { host } => self.work(host),
-            Task::Start { host } => self.start(host),
+            // Whoever left in order and would have come back after the faults stays away.
+            Task::Start { host } => {
+                if !self.faults.over {
+                    self.start(host);
+                }
+            }
             Task::NextFault => self.next_fault(),
             Task::Strike(fault) => self.strike(fault),
         }

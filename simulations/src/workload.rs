@@ -231,7 +231,9 @@ impl Workload {
         let Some(session) = self.free_session(clients) else { return Ok(()) };
         let group = self.group();
         match self.dice.index(4) {
-            0 => clients.ask(node, history, session, Command::Leave(group)),
+            0 if group != self.everybody || Some(session) != clients.observer => {
+                clients.ask(node, history, session, Command::Leave(group))
+            }
             1 if group == self.everybody => clients.ask(node, history, session, Command::Join(group)),
             2 => self.too_large(clients, node, history, session),
             _ => {

@@ -1,6 +1,6 @@
 //! E5: a daemon that sends a message at Reliable or above and does not crash delivers it.
 
-use stentor_membership::{Cause, Service};
+use stentor_membership::{Cause, GroupName, Service};
 
 use crate::facts::{Facts, What};
 use crate::history::Entry;
@@ -39,17 +39,18 @@ fn wants_it(facts: &Facts<'_>, send: usize, accepted: usize) -> bool {
         return true;
     }
     record.content.targets().any(|group| {
-        let joined_at = facts.told[session].iter().rev().filter(|told| told.at < accepted).find_map(|told| {
-            let What::Change(change) = told.what else { return None };
-            (change.group.as_str() == group && change.cause == Cause::Join(name)).then_some(told.at)
+        let is_own = |s: &usize, g: &GroupName| *s == session && g.as_str() == group;
+        let joins = entries.iter().filter(|entry| matches!(entry, Entry::Join(s, g) if is_own(s, g)));
+        let last = entries.iter().rposition(|entry| match entry {
+            Entry::Join(s, g) | Entry::Leave(s, g) => is_own(s, g),
+            _ => false,
         });
-        let left = |from: usize| {
-            entries[from..]
-                .iter()
-                .any(|entry| matches!(entry, Entry::Leave(s, g) if *s == session && g.as_str() == group))
-        };
-        // A leave that was asked for before the last join took effect is over; one after it is not.
-        joined_at.is_some_and(|at| !left(at))
+        let effective = facts.told[session].iter().filter(|told| {
+            let What::Change(change) = told.what else { return false };
+            told.at < accepted && change.group.as_str() == group && change.cause == Cause::Join(name)
+        });
+        // The last that it ever asked for was to join, and that took effect before it sent.
+        last.is_some_and(|at| matches!(entries[at], Entry::Join(..))) && joins.count() == effective.count()
     })
 }
 
