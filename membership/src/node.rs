@@ -359,9 +359,11 @@ impl Node {
         }
     }
 
-    /// The link to `peer` is gone, whoever ended it.
+    /// The link to `peer` is gone, whoever ended it. A close that was not reported yet is of no use any more: reported
+    /// later, it would be taken for the next link.
     fn lose_link(&mut self, peer: DaemonId) {
         self.detector.forget(peer);
+        self.events.retain(|event| !matches!(event, Event::CloseLink { peer: closed, .. } if *closed == peer));
         if self.agreement.links().contains(&peer) {
             self.ordering.lose_link(peer);
             self.agreement.handle_link_down(peer);
