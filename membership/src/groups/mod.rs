@@ -187,8 +187,11 @@ impl Groups {
             }
         }
         for (group, local) in told {
-            self.signalled.insert(group);
             let receivers = self.living(&local);
+            if receivers.is_empty() {
+                continue;
+            }
+            self.signalled.insert(group);
             self.events.push_back(Event::GroupTransitional { group, receivers });
         }
     }
