@@ -110,8 +110,7 @@ impl Groups {
     /// Ends a session; gives its name if the others have to be told.
     pub(crate) fn close(&mut self, session: SessionId, under_way: bool) -> Option<SessionName> {
         let closed = self.sessions.close(session)?;
-        let member = self.own_member(closed.name, session);
-        if !under_way && closed.groups.is_empty() && self.table.groups_of(&member).is_empty() {
+        if !under_way && !closed.has_joined {
             return None;
         }
         self.gone.insert(session);
@@ -335,9 +334,5 @@ impl Groups {
 
     fn group_view(&self, position: Position, toward: Option<ViewId>) -> GroupViewId {
         GroupViewId { view: self.view, toward, position }
-    }
-
-    fn own_member(&self, name: SessionName, session: SessionId) -> Member {
-        Member { daemon: self.me, name, lane: session.as_u32() }
     }
 }

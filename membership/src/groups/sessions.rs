@@ -15,6 +15,8 @@ pub(crate) struct Session {
     pub(crate) name: SessionName,
     /// The groups that it is in or on its way into.
     pub(crate) groups: BTreeSet<GroupName>,
+    /// It once asked to join a group: others know of it, or will.
+    pub(crate) has_joined: bool,
     /// The encoded heads of its multicasts: for itself as well, and for others only.
     pub(crate) heads: [Bytes; 2],
 }
@@ -67,7 +69,7 @@ impl Sessions {
         let name = name.unwrap_or_else(|| self.free_name(session));
         let head = |discard_self| Body::Multicast { sender: name, discard_self }.encode();
         let heads = [head(false), head(true)];
-        self.live.insert(session, Session { name, groups: BTreeSet::new(), heads });
+        self.live.insert(session, Session { name, groups: BTreeSet::new(), has_joined: false, heads });
         self.by_name.insert(name, session);
         Ok((session, self.former.remove(&name)))
     }

@@ -58,6 +58,7 @@ impl Node {
         self.admit(session, group.as_str().len())?;
         if let Some(live) = self.groups.sessions.get_mut(session) {
             live.groups.insert(group);
+            live.has_joined = true;
         }
         self.push_command(session, &body);
         Ok(())
