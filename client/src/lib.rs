@@ -1,1 +1,3 @@
-//! Client library.
+//! Client library of Stentor.
+
+pub mod wire;

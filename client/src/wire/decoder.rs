@@ -1,0 +1,102 @@
+//! From a stream of bytes to frames.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use bytes::{Buf, BytesMut};
+
+use super::encode::LENGTH;
+use super::{Frame, WireError};
+
+/// What a read asks for at least.
+const READ_MIN: usize = 8 << 10;
+
+/// What is allocated for reads at a time. The frames of a chunk share it, and so do their contents: it lives until
+/// the last of them is dropped.
+const READ_CHUNK: usize = 128 << 10;
+
+/// Cuts a stream of bytes into frames.
+///
+/// Read into [`space`](Self::space), or [`feed`](Self::feed) it, then take frames from [`next_frame`](Self::next_frame)
+/// until there are no more. Memory grows with the bytes that arrive, never with the length that a frame claims: it is
+/// bounded by the limit and one chunk. After an error the stream is of no more use, and every further call says so
+/// again.
+pub struct FrameDecoder<F> {
+    buffer: BytesMut,
+    limit: usize,
+    failed: Option<WireError>,
+    frame: PhantomData<fn() -> F>,
+}
+
+impl<F: Frame> FrameDecoder<F> {
+    /// A decoder that refuses frame bodies above `limit` bytes.
+    pub fn new(limit: usize) -> Self {
+        Self { buffer: BytesMut::new(), limit, failed: None, frame: PhantomData }
+    }
+
+    /// Changes the limit for the frames not yet taken.
+    pub fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
+    /// Where to read to: append to it, and touch nothing that is there. It has room for a good read.
+    pub fn space(&mut self) -> &mut BytesMut {
+        if self.buffer.capacity() - self.buffer.len() < READ_MIN {
+            // Doubling what is there keeps the copying linear for large frames; more is not wanted for a mere claim.
+            let claimed = self.claimed().unwrap_or_default().min(self.limit).saturating_add(LENGTH);
+            let missing = claimed.saturating_sub(self.buffer.len());
+            self.buffer.reserve(missing.min(self.buffer.len()).max(READ_CHUNK));
+        }
+        &mut self.buffer
+    }
+
+    /// Appends bytes that were read elsewhere.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// The next complete frame, or `None` until more bytes arrive.
+    ///
+    /// # Errors
+    /// [`WireError`] if the stream holds something else.
+    pub fn next_frame(&mut self) -> Result<Option<F>, WireError> {
+        match self.failed.clone().map_or_else(|| self.cut(), Err) {
+            Ok(frame) => Ok(frame),
+            Err(error) => {
+                self.failed = Some(error.clone());
+                Err(error)
+            }
+        }
+    }
+
+    /// The bytes that wait for the rest of their frame.
+    pub fn pending(&self) -> usize {
+        self.buffer.len()
+    }
+
+    fn cut(&mut self) -> Result<Option<F>, WireError> {
+        let Some(size) = self.claimed() else { return Ok(None) };
+        if size > self.limit {
+            return Err(WireError::TooLarge { size, limit: self.limit });
+        }
+        if self.buffer.len() - LENGTH < size {
+            return Ok(None);
+        }
+        self.buffer.advance(LENGTH);
+        F::decode(self.buffer.split_to(size).freeze()).map(Some)
+    }
+
+    /// The length of the frame in front.
+    fn claimed(&self) -> Option<usize> {
+        let length = self.buffer.first_chunk::<LENGTH>()?;
+        usize::try_from(u32::from_le_bytes(*length)).ok()
+    }
+}
+
+impl<F> fmt::Debug for FrameDecoder<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { buffer, limit, failed, frame: _ } = self;
+        let mut out = f.debug_struct("FrameDecoder");
+        out.field("pending", &buffer.len()).field("limit", limit).field("failed", failed).finish()
+    }
+}
