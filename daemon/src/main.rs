@@ -1,2 +1,7 @@
 //! The `stentor` binary.
+
+mod cli;
+mod config;
+mod transport;
+
 fn main() {}

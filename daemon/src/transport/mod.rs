@@ -1,0 +1,3 @@
+//! Links to the other daemons over QUIC.
+
+pub(crate) mod tls;
