@@ -2,6 +2,7 @@
 
 mod cli;
 mod config;
+mod driver;
 mod transport;
 
 fn main() {}

@@ -35,6 +35,8 @@ pub(crate) struct Identity {
     /// Derived from the private key, so the same in every run of the daemon: a restarted daemon can tell its peers that it
     /// does not know their old connections.
     pub(crate) reset_key: Arc<ring::hmac::Key>,
+    /// Marks this daemon's connection ids, likewise.
+    pub(crate) id_key: u64,
 }
 
 /// Why the files cannot prove anything. The daemon does not start.
@@ -55,7 +57,7 @@ impl Identity {
         let ca = certificates("ca", &files.ca)?;
         let chain = certificates("certificate", &files.certificate)?;
         let key = private_key(&files.key)?;
-        let reset_key = reset_key(&key);
+        let secret = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, key.secret_der());
 
         let mut roots = RootCertStore::empty();
         for root in ca {
@@ -69,14 +71,14 @@ impl Identity {
             e => bad("key", &files.key, explain(&e)),
         })?;
         check_own(&certified, name, &roots, &provider, files)?;
-        Self::build(certified, roots, provider, reset_key).map_err(|e| TlsError::Setup(e.to_string()))
+        Self::build(certified, roots, provider, &secret).map_err(|e| TlsError::Setup(e.to_string()))
     }
 
     fn build(
         certified: CertifiedKey,
         roots: Arc<RootCertStore>,
         provider: Arc<CryptoProvider>,
-        reset_key: ring::hmac::Key,
+        secret: &ring::hmac::Key,
     ) -> Result<Self, rustls::Error> {
         let setup = |e: &dyn std::fmt::Display| rustls::Error::General(e.to_string());
         let resolver = Arc::new(rustls::sign::SingleCertAndKey::from(certified));
@@ -99,7 +101,8 @@ impl Identity {
         Ok(Self {
             server: Arc::new(QuicServerConfig::try_from(server).map_err(|e| setup(&e))?),
             client: Arc::new(QuicClientConfig::try_from(client).map_err(|e| setup(&e))?),
-            reset_key: Arc::new(reset_key),
+            reset_key: Arc::new(reset_key(secret)),
+            id_key: id_key(secret),
         })
     }
 }
@@ -204,8 +207,12 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
         .map_err(|_| bad("key", path, "holds no private key in PEM form (-----BEGIN PRIVATE KEY-----)"))
 }
 
-fn reset_key(key: &PrivateKeyDer<'_>) -> ring::hmac::Key {
-    let secret = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, key.secret_der());
-    let derived = ring::hmac::sign(&secret, b"stentor stateless reset");
+fn reset_key(secret: &ring::hmac::Key) -> ring::hmac::Key {
+    let derived = ring::hmac::sign(secret, b"stentor stateless reset");
     ring::hmac::Key::new(ring::hmac::HMAC_SHA256, derived.as_ref())
+}
+
+fn id_key(secret: &ring::hmac::Key) -> u64 {
+    let derived = ring::hmac::sign(secret, b"stentor connection id");
+    derived.as_ref().iter().take(8).fold(0, |key, byte| key << 8 | u64::from(*byte))
 }

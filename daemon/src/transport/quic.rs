@@ -1,0 +1,312 @@
+//! The UDP socket with its QUIC endpoint, and the acceptor.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn::{
+    ClientConfig, Endpoint, EndpointConfig, IdleTimeout, Incoming, MtuDiscoveryConfig, ServerConfig,
+    TokioRuntime, TransportConfig, VarInt,
+};
+use socket2::{Domain, Protocol, Socket, Type};
+use stentor_membership::{DaemonId, DaemonName};
+use thiserror::Error;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, error, info};
+
+use super::board::{Board, Severity};
+use super::explain::{explain, severity};
+use super::link::Close;
+use super::tls::Identity;
+use super::{dial, handshake, link};
+use crate::config::units::HostPort;
+use crate::driver::inbox::Input;
+
+/// What links need to know.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) own: DaemonId,
+    pub(crate) cluster: String,
+    pub(crate) listen: SocketAddr,
+    /// All daemons with their addresses, this one among them.
+    pub(crate) daemons: BTreeMap<DaemonName, HostPort>,
+    pub(crate) identity: Identity,
+    /// Bytes that may wait for one peer.
+    pub(crate) queue_limit: usize,
+    /// A connection on which nothing arrives for this long is lost; longer than the protocol ever waits.
+    pub(crate) idle_timeout: Duration,
+}
+
+/// The socket cannot be opened. The daemon does not start.
+#[derive(Debug, Error)]
+#[error("cannot listen on UDP {address}: {source}{hint}")]
+pub(crate) struct ListenError {
+    address: SocketAddr,
+    source: io::Error,
+    hint: &'static str,
+}
+
+/// Shared by the acceptor and the diallers.
+pub(crate) struct Context {
+    pub(crate) own: DaemonId,
+    pub(crate) cluster: String,
+    pub(crate) daemons: BTreeMap<DaemonName, HostPort>,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) board: Board,
+    pub(crate) inbox: mpsc::Sender<Input>,
+    pub(crate) stop: CancellationToken,
+    identity: Identity,
+    queue_limit: usize,
+    near: Arc<TransportConfig>,
+    far: Arc<TransportConfig>,
+}
+
+/// All links of a daemon.
+#[derive(Debug)]
+pub(crate) struct Transport {
+    endpoint: Endpoint,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Transport {
+    /// Opens the socket, accepts the peers with lower names and dials those with higher ones, until [`stop`](Self::stop).
+    pub(crate) fn start(
+        settings: Settings,
+        board: Board,
+        inbox: mpsc::Sender<Input>,
+    ) -> Result<Self, ListenError> {
+        let Settings { own, cluster, listen, daemons, identity, queue_limit, idle_timeout } = settings;
+        let socket = open(listen).map_err(|source| listen_error(listen, source))?;
+        let near = Arc::new(transport_config(idle_timeout, Some(LOOPBACK_MTU)));
+        let far = Arc::new(transport_config(idle_timeout, None));
+        let server = server_config(&identity, far.clone());
+        let endpoint =
+            Endpoint::new(endpoint_config(&identity), Some(server), socket, Arc::new(TokioRuntime))
+                .map_err(|source| listen_error(listen, source))?;
+        info!(address = %endpoint.local_addr().unwrap_or(listen), "listening for peers");
+
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let context = Arc::new(Context {
+            own,
+            cluster,
+            daemons,
+            endpoint: endpoint.clone(),
+            board,
+            inbox,
+            stop: stop.clone(),
+            identity,
+            queue_limit,
+            near,
+            far,
+        });
+        for (peer, address) in context.daemons.range(own.name..).filter(|(peer, _)| **peer != own.name) {
+            tasks.spawn(dial::keep_linked(context.clone(), *peer, address.clone()));
+        }
+        tasks.spawn(accept(context, tasks.clone()));
+        Ok(Self { endpoint, stop, tasks })
+    }
+
+    /// Where the socket listens.
+    pub(crate) fn address(&self) -> io::Result<SocketAddr> {
+        self.endpoint.local_addr()
+    }
+
+    /// Takes and dials no new links. Those that are there stay.
+    pub(crate) fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Waits until the links have ended, at most `patience`, then closes what is left of them.
+    pub(crate) async fn close(self, patience: Duration) {
+        self.stop.cancel();
+        self.tasks.close();
+        let ended = tokio::time::timeout(patience, self.tasks.wait()).await;
+        debug!(in_time = ended.is_ok(), "links ended");
+        self.endpoint.close(VarInt::from_u32(Close::Leaving as u32), b"this daemon stops");
+        // Peers that hear nothing notice by themselves.
+        let _ = tokio::time::timeout(patience, self.endpoint.wait_idle()).await;
+    }
+}
+
+impl Context {
+    /// The settings for a connection that this daemon opens.
+    pub(crate) fn client_config(&self, remote: SocketAddr) -> ClientConfig {
+        let mut config = ClientConfig::new(self.identity.client.clone());
+        config.transport_config(self.transport_for(remote));
+        config
+    }
+
+    fn transport_for(&self, remote: SocketAddr) -> Arc<TransportConfig> {
+        let near = remote.ip().to_canonical().is_loopback();
+        if near { self.near.clone() } else { self.far.clone() }
+    }
+
+    /// Serves a link to its end.
+    pub(crate) async fn run(&self, established: link::Established) -> String {
+        let (peer, number) = (established.peer, established.number);
+        let address = established.connection.remote_address();
+        info!(%peer, %address, "linked");
+        self.board.linked(peer.name);
+        let reason = link::run(established, &self.inbox, self.queue_limit).await;
+        info!(%peer, ?number, reason, "link ended");
+        reason
+    }
+}
+
+/// The most connections that may be in their handshake at a time.
+const HANDSHAKES: usize = 64;
+
+/// How long a peer may take for the cryptographic handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+async fn accept(context: Arc<Context>, tasks: TaskTracker) {
+    let slots = Arc::new(Semaphore::new(HANDSHAKES));
+    loop {
+        let incoming = tokio::select! {
+            incoming = context.endpoint.accept() => incoming,
+            () = context.stop.cancelled() => return,
+        };
+        let Some(incoming) = incoming else {
+            if !context.stop.is_cancelled() {
+                error!("the UDP socket failed: there are no links until this daemon is restarted");
+            }
+            return;
+        };
+        let Ok(slot) = slots.clone().try_acquire_owned() else {
+            incoming.refuse();
+            continue;
+        };
+        let context = context.clone();
+        tasks.spawn(async move {
+            let handshake = welcome(incoming, &context).await;
+            drop(slot);
+            if let Some(established) = handshake {
+                context.run(established).await;
+            }
+        });
+    }
+}
+
+async fn welcome(incoming: Incoming, context: &Context) -> Option<link::Established> {
+    let address = incoming.remote_address();
+    let trouble = |peer, severity, reason: &dyn std::fmt::Display| {
+        context.board.trouble(peer, severity, format!("connection from {address}: {reason}"));
+    };
+    let server = Arc::new(server_config(&context.identity, context.transport_for(address)));
+    let connecting = match incoming.accept_with(server) {
+        Ok(connecting) => connecting,
+        Err(error) => {
+            trouble(None, severity(&error), &explain(&error));
+            return None;
+        }
+    };
+    let connection = match tokio::time::timeout(HANDSHAKE_TIMEOUT, connecting).await {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(error)) => {
+            trouble(None, severity(&error), &explain(&error));
+            return None;
+        }
+        Err(_) => {
+            trouble(None, Severity::Passing, &"no handshake in time");
+            return None;
+        }
+    };
+    match handshake::accepted(connection, context).await {
+        Ok(established) => Some(established),
+        Err((peer, error)) => {
+            trouble(peer, error.severity(), &error);
+            None
+        }
+    }
+}
+
+fn listen_error(address: SocketAddr, source: io::Error) -> ListenError {
+    let hint = match source.kind() {
+        io::ErrorKind::AddrInUse => ": is another daemon running? `listen` sets the port",
+        io::ErrorKind::AddrNotAvailable => {
+            ": this machine has no such address; `listen` sets it, 0.0.0.0 takes all"
+        }
+        io::ErrorKind::PermissionDenied => ": ports below 1024 need privileges; `listen` sets the port",
+        _ => "",
+    };
+    ListenError { address, source, hint }
+}
+
+/// Room for bursts: the kernel drops what does not fit.
+const SOCKET_BUFFER: usize = 8 << 20;
+
+fn open(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        // Where the system allows it, one socket serves both families.
+        let _ = socket.set_only_v6(false);
+    }
+    // With the privilege beyond the system's limit, else up to it. Either is good enough.
+    if rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, SOCKET_BUFFER).is_err() {
+        let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
+    }
+    let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
+    debug!(receive = socket.recv_buffer_size().ok(), send = socket.send_buffer_size().ok(), "socket buffers");
+    socket.bind(&address.into())?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+fn endpoint_config(identity: &Identity) -> EndpointConfig {
+    let mut config = EndpointConfig::new(identity.reset_key.clone());
+    // Both follow from the private key: a restarted daemon knows the connection ids of its former run as its own, and
+    // tells peers that these connections are gone, instead of leaving them to time out.
+    let id_key = identity.id_key;
+    config.cid_generator(move || Box::new(quinn_proto::HashedConnectionIdGenerator::from_key(id_key)));
+    // What peers on loopback may send; buffers grow only as far as they are used.
+    if config.max_udp_payload_size(LOOPBACK_MTU).is_err() {
+        error!("the transport refuses datagrams of {LOOPBACK_MTU} bytes and uses smaller ones");
+    }
+    config
+}
+
+fn server_config(identity: &Identity, transport: Arc<TransportConfig>) -> ServerConfig {
+    let mut config = ServerConfig::with_crypto(identity.server.clone());
+    config.transport_config(transport).max_incoming(HANDSHAKES * 2).migration(false);
+    config
+}
+
+/// The largest UDP payload to try on loopback.
+const LOOPBACK_MTU: u16 = 16 << 10;
+
+/// The largest to try elsewhere: what Ethernet carries.
+const LAN_MTU: u16 = 1452;
+
+/// Bytes of a stream on their way: enough for the window of the protocol on a long path.
+const STREAM_WINDOW: u32 = 16 << 20;
+
+/// Bytes of datagrams that wait on either side; beyond it the oldest are dropped.
+const DATAGRAM_BUFFER: usize = 1 << 20;
+
+/// What a new connection takes for the time to its peer and back until it knows: daemons are rarely far apart, and lost
+/// first packets are repeated sooner.
+const INITIAL_RTT: Duration = Duration::from_millis(100);
+
+fn transport_config(idle_timeout: Duration, mtu: Option<u16>) -> TransportConfig {
+    let mut discovery = MtuDiscoveryConfig::default();
+    discovery.upper_bound(mtu.unwrap_or(LAN_MTU));
+    let idle = IdleTimeout::try_from(idle_timeout).unwrap_or_else(|_| VarInt::from_u32(60_000).into());
+    let mut config = TransportConfig::default();
+    config
+        .max_concurrent_bidi_streams(VarInt::from_u32(0))
+        .max_concurrent_uni_streams(VarInt::from_u32(1))
+        .max_idle_timeout(Some(idle))
+        .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
+        .receive_window(VarInt::from_u32(STREAM_WINDOW))
+        .send_window(u64::from(STREAM_WINDOW))
+        .datagram_receive_buffer_size(Some(DATAGRAM_BUFFER))
+        .datagram_send_buffer_size(DATAGRAM_BUFFER)
+        .initial_rtt(INITIAL_RTT)
+        .mtu_discovery_config(Some(discovery));
+    config
+}
