@@ -1,10 +1,54 @@
 //! What reaches the driver.
 
+use stentor_client::wire::{ClientFrame, WireError};
+
+use crate::session::ConnectionNumber;
+use crate::session::connection::Opening;
 use crate::transport::link::{LinkEvent, LinkNumber};
+
+/// How many inputs may wait. What is behind them waits in the sockets.
+pub(crate) const CAPACITY: usize = 256;
 
 /// Something for the driver to handle, in the order of arrival.
 #[derive(Debug)]
 pub(crate) enum Input {
     /// From a link to a peer.
     Link(LinkNumber, LinkEvent),
+    /// A program introduced itself.
+    Open(ConnectionNumber, Opening),
+    /// A program said something.
+    Batch(ConnectionNumber, Batch),
+    /// The daemon is to leave in order.
+    Shutdown,
+}
+
+/// What a program sent since its last batch.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    /// In order.
+    pub(crate) frames: Vec<ClientFrame>,
+    /// Set if these were the last ones.
+    pub(crate) end: Option<End>,
+}
+
+impl Batch {
+    /// The end alone.
+    pub(crate) fn end(end: End) -> Self {
+        Self { frames: Vec::new(), end: Some(end) }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.frames.is_empty() && self.end.is_none()
+    }
+}
+
+/// How a program ends.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// It said goodbye.
+    Goodbye,
+    /// Its connection broke.
+    Lost,
+    /// It sent what is no session protocol.
+    Violation(WireError),
 }

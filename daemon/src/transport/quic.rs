@@ -74,7 +74,7 @@ pub(crate) struct Transport {
 }
 
 impl Transport {
-    /// Opens the socket, accepts the peers with lower names and dials those with higher ones, until [`stop`](Self::stop).
+    /// Opens the socket, accepts the peers with lower names and dials those with higher ones, until [`close`](Self::close).
     pub(crate) fn start(
         settings: Settings,
         board: Board,
@@ -111,14 +111,10 @@ impl Transport {
         Ok(Self { endpoint, stop, tasks })
     }
 
-    /// Where the socket listens.
+    /// Where the socket listens, if the system chose the port.
+    #[cfg(test)]
     pub(crate) fn address(&self) -> io::Result<SocketAddr> {
         self.endpoint.local_addr()
-    }
-
-    /// Takes and dials no new links. Those that are there stay.
-    pub(crate) fn stop(&self) {
-        self.stop.cancel();
     }
 
     /// Waits until the links have ended, at most `patience`, then closes what is left of them.

@@ -241,7 +241,7 @@ async fn a_restarted_daemon_is_known_as_new_at_once_by_its_dialler() {
     assert_eq!(up(&mut b.inbox).await.peer, id("a", 1));
     // Far sooner than the idle timeout.
     assert!(restarted.elapsed() < Duration::from_secs(3), "{:?}", restarted.elapsed());
-    b.transport.stop();
+    b.transport.close(LIMIT).await;
 }
 
 /// A peer with the certificate of `name` that can do whatever it likes.

@@ -1,0 +1,210 @@
+//! `stentor daemon`: check the configuration, open the doors, run until told to stop.
+
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use rand::RngExt;
+use stentor_membership::DaemonId;
+use tokio::sync::mpsc;
+use tracing::info;
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{Config, Network};
+use crate::driver::inbox::{self, Input};
+use crate::driver::{self, Driver};
+use crate::metrics::Metrics;
+use crate::session::{self, Server};
+use crate::signals::Signals;
+use crate::transport::board::Board;
+use crate::transport::tls::Identity;
+use crate::transport::{self, Transport};
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Without --config it runs as a cluster of one, named after the host, with its socket at \
+    $XDG_RUNTIME_DIR/stentor/stentor.sock or /run/stentor/stentor.sock.\n\n\
+    SIGTERM, SIGINT and SIGHUP stop it in order: programs are told, what they sent reaches the others, the \
+    others are told. A second signal stops it at once.\n\n\
+    Examples:\n  stentor daemon\n  stentor daemon --config cluster/a.toml\n  \
+    stentor daemon --config cluster/a.toml --check-config\n  \
+    stentor daemon --config cluster/a.toml --log info,stentor::driver=debug"
+)]
+pub(crate) struct DaemonArgs {
+    /// The configuration file, as `stentor init` writes it.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Check the configuration, the keys and the certificates, say what is wrong, and stop.
+    #[arg(long)]
+    check_config: bool,
+    /// Print the effective configuration with all defaults as TOML, and stop.
+    #[arg(long)]
+    print_config: bool,
+    /// What to log: a level (error, warn, info, debug, trace), or levels by module.
+    #[arg(long, value_name = "FILTER", env = "RUST_LOG", default_value = "info")]
+    log: String,
+    /// Log as JSON, one object a line.
+    #[arg(long)]
+    log_json: bool,
+}
+
+pub(crate) fn run(args: DaemonArgs) -> anyhow::Result<()> {
+    init_log(&args.log, args.log_json)?;
+    let config = match &args.config {
+        Some(path) => Config::load(path)?,
+        None => Config::alone()?,
+    };
+    if args.print_config {
+        write!(std::io::stdout(), "{}", config.to_toml().context("cannot print the configuration")?)?;
+        return Ok(());
+    }
+    let identity = match &config.network {
+        Some(network) => Some(Identity::load(&network.tls, config.name)?),
+        None => None,
+    };
+    if args.check_config {
+        check_socket(&config)?;
+        writeln!(std::io::stdout(), "the configuration is good: {}", summary(&config))?;
+        return Ok(());
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the asynchronous runtime")?;
+    runtime.block_on(serve(config, identity))
+}
+
+/// Logs to standard error.
+fn init_log(filter: &str, json: bool) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(filter).with_context(|| {
+        format!("--log {filter:?}: write a level like \"info\", or \"info,stentor=debug\"")
+    })?;
+    let colours =
+        std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if json {
+        log.json().init()
+    } else {
+        log.with_ansi(colours).init()
+    }
+    Ok(())
+}
+
+fn summary(config: &Config) -> String {
+    let daemons = config.membership.daemons.len();
+    format!("daemon {} of cluster {}, {daemons} daemon(s) in all", config.name, config.cluster)
+}
+
+/// What can be known about the socket without opening it.
+fn check_socket(config: &Config) -> anyhow::Result<()> {
+    let socket = &config.clients.socket;
+    if let Some(directory) = socket.parent().filter(|_| !config.clients.socket_is_default) {
+        let meta = std::fs::metadata(directory)
+            .with_context(|| format!("[clients] socket: cannot use the directory {}", directory.display()))?;
+        anyhow::ensure!(meta.is_dir(), "[clients] socket: {} is no directory", directory.display());
+    }
+    Ok(())
+}
+
+/// How long closing connections may take, on either side of the daemon.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Bytes that may wait for a peer beyond what the protocol makes wait: what daemons tell each other when they agree
+/// on a view.
+const LINK_SLACK: usize = 16 << 20;
+
+/// A silent connection lives longer than the protocol waits for a peer.
+const IDLE_SLACK: Duration = Duration::from_secs(5);
+
+async fn serve(config: Config, identity: Option<Identity>) -> anyhow::Result<()> {
+    let mut signals = Signals::listen().context("cannot listen for signals")?;
+    let id = DaemonId { name: config.name, incarnation: rand::rng().random() };
+    let (sender, receiver) = mpsc::channel(inbox::CAPACITY);
+    let (board, metrics) = (Board::default(), Metrics::default());
+    info!(
+        daemon = %id.name,
+        incarnation = format!("{:x}", id.incarnation),
+        cluster = %config.cluster,
+        version = env!("CARGO_PKG_VERSION"),
+        "starting"
+    );
+    let driver = Driver::new(driver_settings(&config, id, &board, &metrics))?;
+    // The doors for programs first: if there is another daemon, this is where it shows.
+    let server = Server::start(&config.clients, session_context(&config, &sender, &metrics)).await?;
+    let transport = match (&config.network, identity) {
+        (Some(network), Some(identity)) => {
+            let settings = transport_settings(&config, network, identity, id);
+            Some(Transport::start(settings, board, sender.clone())?)
+        }
+        (None, _) | (_, None) => None,
+    };
+
+    let stop_server = server.stop();
+    let driver = tokio::spawn(driver.run(receiver));
+    tokio::spawn(async move {
+        signals.first().await;
+        stop_server.cancel();
+        // The driver is gone: then there is nothing to stop.
+        let _ = sender.send(Input::Shutdown).await;
+        signals.exit_at_second().await;
+    });
+
+    let mut inbox = driver.await.context("the driver failed")?;
+    // Whoever still reports is not kept waiting, so that links can write their last.
+    let discard = tokio::spawn(async move { while inbox.recv().await.is_some() {} });
+    let transport = async {
+        if let Some(transport) = transport {
+            transport.close(CLOSE_PATIENCE).await;
+        }
+    };
+    tokio::join!(transport, server.close(CLOSE_PATIENCE));
+    discard.abort();
+    info!("stopped");
+    Ok(())
+}
+
+fn driver_settings(config: &Config, id: DaemonId, board: &Board, metrics: &Metrics) -> driver::Settings {
+    let configured = match &config.network {
+        Some(network) => network.daemons.iter().map(|(name, at)| (*name, at.to_string())).collect(),
+        None => vec![(config.name, "(alone)".to_owned())],
+    };
+    driver::Settings {
+        id,
+        seed: rand::rng().random(),
+        membership: config.membership.clone(),
+        configured,
+        session_queue_out: config.clients.session_queue_out,
+        board: board.clone(),
+        metrics: metrics.clone(),
+    }
+}
+
+fn session_context(config: &Config, inbox: &mpsc::Sender<Input>, metrics: &Metrics) -> session::Context {
+    session::Context {
+        inbox: inbox.clone(),
+        metrics: metrics.clone(),
+        handshake_timeout: config.clients.handshake_timeout,
+        max_message: config.membership.max_message,
+        queue_limit: config.clients.session_queue_out,
+        max_sessions: config.membership.max_sessions,
+    }
+}
+
+fn transport_settings(
+    config: &Config,
+    network: &Network,
+    identity: Identity,
+    own: DaemonId,
+) -> transport::Settings {
+    transport::Settings {
+        own,
+        cluster: config.cluster.as_str().to_owned(),
+        listen: network.listen,
+        daemons: network.daemons.clone(),
+        identity,
+        queue_limit: config.membership.window.saturating_mul(4).saturating_add(LINK_SLACK),
+        idle_timeout: config.membership.suspect_after_max + IDLE_SLACK,
+    }
+}

@@ -1,0 +1,258 @@
+//! What programs ask for.
+
+use bytes::Bytes;
+use stentor_client::wire::{ClientFrame, DaemonFrame, GoodbyeCode, RefusalCode};
+use stentor_membership::{CommandError, ConnectError, Content, GroupName, Service, SessionId};
+use tracing::{debug, info};
+
+use super::Driver;
+use super::inbox::{Batch, End};
+use super::report::{self, Sources};
+use super::sessions::{Session, Work};
+use crate::config::units::Size;
+use crate::metrics::Count;
+use crate::session::ConnectionNumber;
+use crate::session::connection::{Opening, goodbye, goodbye_code};
+
+/// The most groups in one page of a list.
+const PAGE: usize = 1000;
+
+/// What became of a frame.
+enum Outcome {
+    Done,
+    /// It has to wait until the node says that there is room.
+    Busy(ClientFrame),
+    /// It ended the session.
+    Ended,
+}
+
+impl Driver {
+    pub(super) fn open_session(&mut self, connection: ConnectionNumber, opening: Opening) {
+        let Opening { name, queue, turns } = opening;
+        let opened =
+            if self.leaving.is_some() { Err(ConnectError::Leaving) } else { self.node.connect(name) };
+        let refusal = match opened {
+            Ok(id) => match self.node.session_name(id) {
+                Some(member) => {
+                    debug!(session = %member, "session opened");
+                    self.metrics.count(Count::sessions_opened);
+                    self.sessions.open(id, member, connection, queue, turns);
+                    let welcome = DaemonFrame::Welcome { member, max_message: self.max_message };
+                    return self.sessions.answer(id, &welcome);
+                }
+                None => (GoodbyeCode::ShuttingDown, "the session is closed already".to_owned()),
+            },
+            Err(error) => (refusal_of(&error), error.to_string()),
+        };
+        self.metrics.count(Count::handshakes_refused);
+        queue.finish(goodbye(refusal.0, &refusal.1));
+    }
+
+    /// Takes the next batch of a connection: the last one is done with, unless the connection broke meanwhile.
+    pub(super) fn take_batch(&mut self, connection: ConnectionNumber, batch: Batch) {
+        let Some(id) = self.sessions.of(connection) else { return };
+        let Batch { frames, end } = batch;
+        if frames.is_empty() && matches!(end, Some(End::Lost)) {
+            return self.lose_session(id);
+        }
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.work = Work { blocked: None, frames: frames.into_iter(), end };
+            self.work(id);
+        }
+    }
+
+    /// Handles a session's batch as far as there is room.
+    pub(super) fn work(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        let mut work = std::mem::take(&mut session.work);
+        while let Some(frame) = work.blocked.take().or_else(|| work.frames.next()) {
+            match self.handle_frame(id, frame) {
+                Outcome::Done => {}
+                Outcome::Ended => return,
+                Outcome::Busy(frame) => {
+                    work.blocked = Some(frame);
+                    if let Some(session) = self.sessions.get_mut(id) {
+                        session.work = work;
+                    }
+                    return;
+                }
+            }
+        }
+        match work.end {
+            None => {
+                if let Some(session) = self.sessions.get(id) {
+                    session.turns.next();
+                }
+            }
+            Some(End::Lost) => self.lose_session(id),
+            Some(End::Goodbye) => self.end_session(id, GoodbyeCode::Closed, "closed as you asked"),
+            Some(End::Violation(error)) => {
+                self.violate(id, goodbye_code(&error), &error.to_string());
+            }
+        }
+    }
+
+    fn handle_frame(&mut self, id: SessionId, frame: ClientFrame) -> Outcome {
+        match frame {
+            ClientFrame::Multicast { service, discard_self, content } => {
+                return self.multicast(id, service, discard_self, content);
+            }
+            ClientFrame::Join { request, group } => {
+                let result = self.node.join(id, group);
+                return self.outcome(id, request, result, frame);
+            }
+            ClientFrame::Leave { request, group } => {
+                let result = self.node.leave(id, group);
+                return self.outcome(id, request, result, frame);
+            }
+            ClientFrame::ListGroups { request, after } => {
+                let page = self.groups_page(request, after);
+                self.sessions.answer(id, &page);
+            }
+            ClientFrame::ListMembers { request, group } => {
+                let members = self.node.members(group);
+                self.sessions.answer(id, &DaemonFrame::Members { request, members });
+            }
+            ClientFrame::Status { request } => {
+                let sources = Sources {
+                    node: &self.node,
+                    links: &self.links,
+                    sessions: &self.sessions,
+                    history: &self.history,
+                    configured: &self.configured,
+                    board: &self.board,
+                    metrics: &self.metrics,
+                    uptime_ms: u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX),
+                };
+                let status = Box::new(report::status(&sources));
+                self.sessions.answer(id, &DaemonFrame::StatusReport { request, status });
+            }
+            ClientFrame::Hello { .. } => {
+                self.violate(id, GoodbyeCode::Protocol, "Hello comes once, as the first frame");
+                return Outcome::Ended;
+            }
+            ClientFrame::Goodbye => {
+                self.end_session(id, GoodbyeCode::Closed, "closed as you asked");
+                return Outcome::Ended;
+            }
+        }
+        Outcome::Done
+    }
+
+    fn multicast(&mut self, id: SessionId, service: Service, discard_self: bool, bytes: Bytes) -> Outcome {
+        let (code, text) = match Content::parse(bytes) {
+            Ok(content) => match self.node.multicast(id, service, discard_self, &content) {
+                Ok(()) => {
+                    self.next_ordinal(id);
+                    return Outcome::Done;
+                }
+                Err(CommandError::Busy) => {
+                    let content = content.encoded().clone();
+                    return Outcome::Busy(ClientFrame::Multicast { service, discard_self, content });
+                }
+                Err(error) => (refusal_code(&error), error.to_string()),
+            },
+            Err(error) => (RefusalCode::Invalid, error.to_string()),
+        };
+        self.metrics.count(Count::multicasts_rejected);
+        let ordinal = self.next_ordinal(id);
+        self.sessions.answer(id, &DaemonFrame::Rejected { ordinal, code, text });
+        Outcome::Done
+    }
+
+    /// The number of the multicast that was just handled.
+    fn next_ordinal(&mut self, id: SessionId) -> u64 {
+        let Some(session) = self.sessions.get_mut(id) else { return 0 };
+        let ordinal = session.ordinal;
+        session.ordinal += 1;
+        ordinal
+    }
+
+    /// What became of a join or leave; that it took effect is told by the event.
+    fn outcome(
+        &mut self,
+        id: SessionId,
+        request: u32,
+        result: Result<(), CommandError>,
+        frame: ClientFrame,
+    ) -> Outcome {
+        match result {
+            Ok(()) => Outcome::Done,
+            Err(CommandError::Busy) => Outcome::Busy(frame),
+            Err(error) => {
+                self.metrics.count(Count::requests_failed);
+                let (code, text) = (refusal_code(&error), error.to_string());
+                self.sessions.answer(id, &DaemonFrame::Failed { request, code, text });
+                Outcome::Done
+            }
+        }
+    }
+
+    fn groups_page(&self, request: u32, after: Option<GroupName>) -> DaemonFrame {
+        let mut rest = self.node.groups().skip_while(|(name, _)| after.is_some_and(|after| *name <= after));
+        let count = |members| u64::try_from(members).unwrap_or(u64::MAX);
+        let groups = rest.by_ref().take(PAGE).map(|(name, members)| (name, count(members))).collect();
+        DaemonFrame::Groups { request, groups, more: rest.next().is_some() }
+    }
+
+    /// Takes a session out of the tables and the node.
+    pub(super) fn close_session(&mut self, id: SessionId) -> Option<Session> {
+        self.node.disconnect(id);
+        let session = self.sessions.close(id)?;
+        debug!(session = %session.member, "session closed");
+        Some(session)
+    }
+
+    /// Ends a session after what it is owed.
+    fn end_session(&mut self, id: SessionId, code: GoodbyeCode, text: &str) {
+        if let Some(session) = self.close_session(id) {
+            session.queue.finish(goodbye(code, text));
+        }
+    }
+
+    /// Ends a session whose connection broke.
+    fn lose_session(&mut self, id: SessionId) {
+        if let Some(session) = self.close_session(id) {
+            session.queue.abandon();
+        }
+    }
+
+    fn violate(&mut self, id: SessionId, code: GoodbyeCode, text: &str) {
+        self.metrics.count(Count::session_violations);
+        if let Some(session) = self.sessions.get(id) {
+            info!(session = %session.member, reason = text, "session ended: protocol violation");
+        }
+        self.end_session(id, code, text);
+    }
+
+    /// Ends a session that does not read what it gets.
+    pub(super) fn cut_slow(&mut self, id: SessionId) {
+        let Some(session) = self.close_session(id) else { return };
+        self.metrics.count(Count::sessions_cut_slow);
+        let limit = Size(self.session_queue_out);
+        info!(session = %session.member, waiting = session.queue.bytes(), %limit, "session cut: reads too slowly");
+        let text = format!(
+            "cut off: more than {limit} waited to be read ([clients] session_queue_out): read faster, or raise it"
+        );
+        session.queue.cut(goodbye(GoodbyeCode::TooSlow, &text));
+    }
+}
+
+fn refusal_of(error: &ConnectError) -> GoodbyeCode {
+    match error {
+        ConnectError::NameTaken(_) => GoodbyeCode::NameTaken,
+        ConnectError::TooMany(_) => GoodbyeCode::TooManySessions,
+        _ => GoodbyeCode::ShuttingDown,
+    }
+}
+
+fn refusal_code(error: &CommandError) -> RefusalCode {
+    match error {
+        CommandError::TooLarge { .. } => RefusalCode::TooLarge,
+        CommandError::AlreadyMember(_) => RefusalCode::AlreadyMember,
+        CommandError::NotMember(_) => RefusalCode::NotMember,
+        CommandError::NotPrimary => RefusalCode::NotPrimary,
+        CommandError::NoSession => RefusalCode::ShuttingDown,
+        _ => RefusalCode::Invalid,
+    }
+}

@@ -1,0 +1,140 @@
+//! The sessions of local programs, as the driver sees them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::vec;
+
+use bytes::Bytes;
+use stentor_client::wire::{ClientFrame, DaemonFrame};
+use stentor_membership::{MemberName, SessionId, SessionName};
+
+use super::inbox::End;
+use crate::session::ConnectionNumber;
+use crate::session::connection::{Turns, encoded};
+use crate::session::queue::SessionQueue;
+
+/// A session and what it has under way.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) member: MemberName,
+    pub(super) connection: ConnectionNumber,
+    pub(super) queue: Arc<SessionQueue>,
+    pub(super) turns: Turns,
+    pub(super) work: Work,
+    /// The number of its next multicast.
+    pub(super) ordinal: u64,
+    /// How many groups it is in.
+    pub(super) groups: u64,
+    /// It got something to read since the last wake-up.
+    dirty: bool,
+}
+
+/// The batch that the driver is at.
+#[derive(Debug, Default)]
+pub(super) struct Work {
+    /// The frame that has to wait for room.
+    pub(super) blocked: Option<ClientFrame>,
+    pub(super) frames: vec::IntoIter<ClientFrame>,
+    pub(super) end: Option<End>,
+}
+
+/// All sessions.
+#[derive(Debug, Default)]
+pub(super) struct Sessions {
+    by_id: HashMap<SessionId, Session>,
+    by_connection: HashMap<ConnectionNumber, SessionId>,
+    by_name: HashMap<SessionName, SessionId>,
+    dirty: Vec<SessionId>,
+    /// Those whose queue is full.
+    slow: Vec<SessionId>,
+}
+
+impl Sessions {
+    pub(super) fn open(
+        &mut self,
+        id: SessionId,
+        member: MemberName,
+        connection: ConnectionNumber,
+        queue: Arc<SessionQueue>,
+        turns: Turns,
+    ) {
+        let work = Work::default();
+        let session = Session { member, connection, queue, turns, work, ordinal: 0, groups: 0, dirty: false };
+        self.by_id.insert(id, session);
+        self.by_connection.insert(connection, id);
+        self.by_name.insert(member.session, id);
+    }
+
+    pub(super) fn close(&mut self, id: SessionId) -> Option<Session> {
+        let session = self.by_id.remove(&id)?;
+        self.by_connection.remove(&session.connection);
+        self.by_name.remove(&session.member.session);
+        Some(session)
+    }
+
+    pub(super) fn of(&self, connection: ConnectionNumber) -> Option<SessionId> {
+        self.by_connection.get(&connection).copied()
+    }
+
+    pub(super) fn get(&self, id: SessionId) -> Option<&Session> {
+        self.by_id.get(&id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: SessionId) -> Option<&mut Session> {
+        self.by_id.get_mut(&id)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    pub(super) fn ids(&self) -> Vec<SessionId> {
+        self.by_id.keys().copied().collect()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Session> {
+        self.by_id.values()
+    }
+
+    /// Notes that a session of this daemon joined or left a group.
+    pub(super) fn count_group(&mut self, member: MemberName, joined: bool) {
+        if let Some(session) = self.by_name.get(&member.session).and_then(|id| self.by_id.get_mut(id)) {
+            session.groups = if joined { session.groups + 1 } else { session.groups.saturating_sub(1) };
+        }
+    }
+
+    /// Queues bytes for a session. One that is full is reported by [`take_slow`](Self::take_slow).
+    pub(super) fn push(&mut self, id: SessionId, bytes: Bytes, continues: bool) {
+        let Some(session) = self.by_id.get_mut(&id) else { return };
+        if session.queue.push(bytes, continues).is_err() {
+            if !self.slow.contains(&id) {
+                self.slow.push(id);
+            }
+            return;
+        }
+        if !session.dirty {
+            session.dirty = true;
+            self.dirty.push(id);
+        }
+    }
+
+    /// Queues a frame for a session.
+    pub(super) fn answer(&mut self, id: SessionId, frame: &DaemonFrame) {
+        self.push(id, encoded(frame), false);
+    }
+
+    /// The sessions that do not read what they get.
+    pub(super) fn take_slow(&mut self) -> Vec<SessionId> {
+        std::mem::take(&mut self.slow)
+    }
+
+    /// Wakes the writers of all sessions that got something.
+    pub(super) fn wake(&mut self) {
+        for id in self.dirty.drain(..) {
+            if let Some(session) = self.by_id.get_mut(&id) {
+                session.dirty = false;
+                session.queue.wake();
+            }
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! One connection of a program, from its preamble to its end: a reader that hands batches to the driver, one at a
+//! time, and a writer that empties the session's queue.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use stentor_client::wire::{
+    self, CLIENT_FRAME_SLACK, ClientFrame, DaemonFrame, Frame, FrameDecoder, GoodbyeCode, HELLO_LIMIT,
+    PREAMBLE_LEN, WireError,
+};
+use stentor_membership::SessionName;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::{Semaphore, mpsc};
+use tracing::debug;
+
+use super::queue::{Next, SessionQueue};
+use super::{ConnectionNumber, Context};
+use crate::driver::inbox::{Batch, End, Input};
+use crate::metrics::Count;
+
+/// How long a closed connection waits for the program to close its end, so that it can read the last words.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What a session consists of for the driver.
+#[derive(Debug)]
+pub(crate) struct Opening {
+    pub(crate) name: Option<SessionName>,
+    pub(crate) queue: Arc<SessionQueue>,
+    pub(crate) turns: Turns,
+}
+
+/// Lets the reader hand over its next batch: it has at most one at the driver, which is the whole back-pressure.
+#[derive(Clone, Debug)]
+pub(crate) struct Turns(Arc<Semaphore>);
+
+impl Turns {
+    fn new() -> Self {
+        Self(Arc::new(Semaphore::new(1)))
+    }
+
+    /// The last batch is done with.
+    pub(crate) fn next(&self) {
+        self.0.add_permits(1);
+    }
+
+    async fn wait(&self) {
+        // The semaphore is never closed.
+        if let Ok(permit) = self.0.acquire().await {
+            permit.forget();
+        }
+    }
+}
+
+/// Serves a connection to its end.
+pub(crate) async fn serve<R, W>(mut read: R, mut write: W, context: &Context)
+where
+    R: AsyncRead + Unpin + Send,
+    W: AsyncWrite + Unpin + Send,
+{
+    let hello = tokio::time::timeout(context.handshake_timeout, introduce(&mut read)).await;
+    let (name, decoder) = match hello.unwrap_or(Err(Refusal::TimedOut)) {
+        Ok(introduced) => introduced,
+        Err(refusal) => {
+            context.metrics.count(refusal.count());
+            debug!(reason = %refusal.text(context), "connection refused");
+            if let Some(code) = refusal.code() {
+                say_goodbye(&mut read, &mut write, code, &refusal.text(context)).await;
+            }
+            return;
+        }
+    };
+    let number = ConnectionNumber::next();
+    let queue = Arc::new(SessionQueue::new(context.queue_limit));
+    let turns = Turns::new();
+    let opening = Opening { name, queue: queue.clone(), turns: turns.clone() };
+    if context.inbox.send(Input::Open(number, opening)).await.is_err() {
+        let text = "the daemon is shutting down: connect to another";
+        return say_goodbye(&mut read, &mut write, GoodbyeCode::ShuttingDown, text).await;
+    }
+    let batches = Batches { number, turns, inbox: &context.inbox };
+    let reading = async {
+        tokio::select! {
+            () = queue.ended() => {}
+            () = read_batches(&mut read, decoder, context.max_message, &batches) => {
+                // The driver ends the session once it has come to the last batch.
+                queue.ended().await;
+            }
+        }
+        // A program that still writes might not read before it is done.
+        discard(&mut read).await;
+    };
+    let writing = async {
+        tokio::select! {
+            result = write_queue(&mut write, &queue) => {
+                if let Err(error) = result {
+                    debug!(?number, %error, "connection lost");
+                    batches.hand_over(Batch::end(End::Lost)).await;
+                }
+            }
+            () = queue.out_of_patience() => debug!(?number, "closed with something unread"),
+        }
+        // Says that nothing follows, if anybody listens.
+        let _ = write.shutdown().await;
+    };
+    finish_both(reading, writing).await;
+}
+
+/// Runs `writing` to its end, then gives `reading` a little time to see the program close its end too.
+async fn finish_both(reading: impl Future<Output = ()>, writing: impl Future<Output = ()>) {
+    let (mut reading, mut writing) = (pin!(reading), pin!(writing));
+    tokio::select! {
+        () = &mut writing => {
+            // Without it, TCP would drop what the program has not read yet.
+            let _ = tokio::time::timeout(CLOSE_PATIENCE, reading).await;
+        }
+        () = &mut reading => writing.await,
+    }
+}
+
+/// Why there is no session.
+#[derive(Debug)]
+enum Refusal {
+    Wire(WireError),
+    NotHello,
+    TimedOut,
+    Closed,
+}
+
+impl From<WireError> for Refusal {
+    fn from(error: WireError) -> Self {
+        Self::Wire(error)
+    }
+}
+
+impl From<io::Error> for Refusal {
+    fn from(_: io::Error) -> Self {
+        Self::Closed
+    }
+}
+
+impl Refusal {
+    fn code(&self) -> Option<GoodbyeCode> {
+        match self {
+            Self::Wire(error) => Some(goodbye_code(error)),
+            Self::NotHello => Some(GoodbyeCode::Protocol),
+            Self::TimedOut => Some(GoodbyeCode::TimedOut),
+            Self::Closed => None,
+        }
+    }
+
+    fn text(&self, context: &Context) -> String {
+        match self {
+            Self::Wire(error) => error.to_string(),
+            Self::NotHello => "the first frame must be Hello".to_owned(),
+            Self::TimedOut => {
+                let limit = humantime::format_duration(context.handshake_timeout);
+                format!("no introduction within {limit} ([clients] handshake_timeout)")
+            }
+            Self::Closed => "closed before it was introduced".to_owned(),
+        }
+    }
+
+    fn count(&self) -> Count {
+        match self {
+            Self::Wire(WireError::Version(_)) => Count::handshakes_version,
+            Self::Wire(WireError::Name(_)) => Count::handshakes_refused,
+            Self::Wire(_) | Self::NotHello => Count::handshakes_garbage,
+            Self::TimedOut | Self::Closed => Count::handshakes_unfinished,
+        }
+    }
+}
+
+/// The code that goes with an error in what a program sent.
+pub(crate) fn goodbye_code(error: &WireError) -> GoodbyeCode {
+    match error {
+        WireError::Version(_) => GoodbyeCode::Version,
+        WireError::TooLarge { .. } => GoodbyeCode::TooLarge,
+        WireError::Name(_) => GoodbyeCode::NameInvalid,
+        _ => GoodbyeCode::Protocol,
+    }
+}
+
+/// Reads the preamble and the hello.
+async fn introduce(
+    read: &mut (impl AsyncRead + Unpin),
+) -> Result<(Option<SessionName>, FrameDecoder<ClientFrame>), Refusal> {
+    let mut preamble = [0; PREAMBLE_LEN];
+    let mut filled = 0;
+    while !wire::check_preamble(&preamble[..filled])? {
+        match read.read(&mut preamble[filled..]).await? {
+            0 => return Err(Refusal::Closed),
+            count => filled += count,
+        }
+    }
+    let mut decoder = FrameDecoder::new(HELLO_LIMIT);
+    loop {
+        match decoder.next_frame()? {
+            Some(ClientFrame::Hello { name }) => return Ok((name, decoder)),
+            Some(_) => return Err(Refusal::NotHello),
+            None => {}
+        }
+        if read.read_buf(decoder.space()).await? == 0 {
+            return Err(Refusal::Closed);
+        }
+    }
+}
+
+/// Where batches go.
+struct Batches<'a> {
+    number: ConnectionNumber,
+    turns: Turns,
+    inbox: &'a mpsc::Sender<Input>,
+}
+
+impl Batches<'_> {
+    async fn hand_over(&self, batch: Batch) {
+        // Nobody takes it: the daemon is shutting down, and ends the session by its queue.
+        let _ = self.inbox.send(Input::Batch(self.number, batch)).await;
+    }
+}
+
+/// Hands what arrives to the driver, until the end of it.
+async fn read_batches(
+    read: &mut (impl AsyncRead + Unpin),
+    mut decoder: FrameDecoder<ClientFrame>,
+    max_message: usize,
+    batches: &Batches<'_>,
+) {
+    decoder.set_limit(max_message.saturating_add(CLIENT_FRAME_SLACK));
+    loop {
+        let mut batch = Batch::default();
+        while batch.end.is_none() {
+            match decoder.next_frame() {
+                Ok(Some(ClientFrame::Goodbye)) => batch.end = Some(End::Goodbye),
+                Ok(Some(frame)) => batch.frames.push(frame),
+                Ok(None) => break,
+                Err(error) => batch.end = Some(End::Violation(error)),
+            }
+        }
+        if !batch.is_empty() {
+            let last = batch.end.is_some();
+            batches.turns.wait().await;
+            batches.hand_over(batch).await;
+            if last {
+                return;
+            }
+        }
+        if !matches!(read.read_buf(decoder.space()).await, Ok(1..)) {
+            batches.turns.wait().await;
+            return batches.hand_over(Batch::end(End::Lost)).await;
+        }
+    }
+}
+
+/// The most pieces of one write.
+const SLICES: usize = 64;
+
+/// Writes what the queue holds, until its end.
+async fn write_queue(write: &mut (impl AsyncWrite + Unpin), queue: &SessionQueue) -> io::Result<()> {
+    let mut pieces: VecDeque<Bytes> = VecDeque::new();
+    while queue.take(&mut pieces).await == Next::Write {
+        while !pieces.is_empty() {
+            let slices: [IoSlice<'_>; SLICES] =
+                std::array::from_fn(|i| IoSlice::new(pieces.get(i).map_or(&[], |piece| &piece[..])));
+            let count = pieces.len().min(SLICES);
+            let written = write.write_vectored(&slices[..count]).await?;
+            if written == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            queue.written(written);
+            advance(&mut pieces, written);
+        }
+    }
+    Ok(())
+}
+
+fn advance(pieces: &mut VecDeque<Bytes>, mut written: usize) {
+    while let Some(front) = pieces.front_mut() {
+        if written < front.len() {
+            front.advance(written);
+            return;
+        }
+        written -= front.len();
+        pieces.pop_front();
+    }
+}
+
+/// Reads to the end without a use for it.
+async fn discard(read: &mut (impl AsyncRead + Unpin)) {
+    let mut sink = [0; 4096];
+    while matches!(read.read(&mut sink).await, Ok(1..)) {}
+}
+
+/// Tells a program why it gets no session, and closes.
+pub(crate) async fn say_goodbye(
+    read: &mut (impl AsyncRead + Unpin),
+    write: &mut (impl AsyncWrite + Unpin),
+    code: GoodbyeCode,
+    text: &str,
+) {
+    let last_words = async {
+        if write.write_all(&goodbye(code, text)).await.is_ok() {
+            // There is nothing to do about a connection that is gone already.
+            let _ = write.shutdown().await;
+        }
+        discard(read).await;
+    };
+    let _ = tokio::time::timeout(CLOSE_PATIENCE, last_words).await;
+}
+
+/// An encoded goodbye.
+pub(crate) fn goodbye(code: GoodbyeCode, text: &str) -> Bytes {
+    encoded(&DaemonFrame::Goodbye { code, text: text.to_owned() })
+}
+
+/// An encoded frame; nothing if it does not fit the protocol, which is logged.
+pub(crate) fn encoded(frame: &DaemonFrame) -> Bytes {
+    let mut out = BytesMut::new();
+    if let Err(error) = frame.encode(&mut out) {
+        tracing::error!(%error, "a frame for a program has no encoding");
+    }
+    out.freeze()
+}
