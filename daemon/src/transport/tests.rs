@@ -156,7 +156,10 @@ async fn two_daemons_link_and_exchange_frames_and_datagrams() {
     to_a.finish();
     assert!(matches!(event(&mut a.inbox).await, LinkEvent::Frames(frames) if frames == ["last"]));
     assert_eq!(down(&mut a.inbox).await, "the peer ended it");
-    assert_eq!(down(&mut b.inbox).await, "this daemon leaves");
+
+    // Which end of the connection it notices first is chance.
+    let reason = down(&mut b.inbox).await;
+    assert!(["this daemon leaves", "the peer ended it"].contains(&reason.as_str()), "{reason}");
 }
 
 #[tokio::test]
@@ -241,7 +244,6 @@ async fn a_restarted_daemon_is_known_as_new_at_once_by_its_dialler() {
     assert_eq!(up(&mut b.inbox).await.peer, id("a", 1));
     // Far sooner than the idle timeout.
     assert!(restarted.elapsed() < Duration::from_secs(3), "{:?}", restarted.elapsed());
-    b.transport.close(LIMIT).await;
 }
 
 /// A peer with the certificate of `name` that can do whatever it likes.
