@@ -48,7 +48,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
             event = receiver.recv() => {
                 let input = match event? {
                     Some(Event::Message(message)) => {
-                        let note = postcard::from_bytes(&message.payload())?;
+                        let Ok(note) = postcard::from_bytes(&message.payload()) else {
+                            println!("{} sends what is no command", message.sender());
+                            continue;
+                        };
                         if let Note::Command(command) = &note {
                             println!("{}: {command}", message.sender());
                         }
