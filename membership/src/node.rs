@@ -363,7 +363,8 @@ impl Node {
     /// later, it would be taken for the next link.
     fn lose_link(&mut self, peer: DaemonId) {
         self.detector.forget(peer);
-        self.events.retain(|event| !matches!(event, Event::CloseLink { peer: closed, .. } if *closed == peer));
+        self.events
+            .retain(|event| !matches!(event, Event::CloseLink { peer: closed, .. } if *closed == peer));
         if self.agreement.links().contains(&peer) {
             self.ordering.lose_link(peer);
             self.agreement.handle_link_down(peer);

@@ -8,7 +8,9 @@ use super::board::Severity;
 pub(crate) fn explain(error: &ConnectionError) -> String {
     match error {
         ConnectionError::TimedOut => "no answer".to_owned(),
-        ConnectionError::Reset => "the peer was restarted".to_owned(),
+        ConnectionError::Reset => {
+            "the peer does not know it any more: it was restarted, or gave it up".to_owned()
+        }
         ConnectionError::LocallyClosed => "closed by this daemon".to_owned(),
         ConnectionError::ApplicationClosed(close) => {
             let reason = String::from_utf8_lossy(&close.reason);

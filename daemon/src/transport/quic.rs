@@ -6,6 +6,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
+use quinn::congestion::CubicConfig;
 use quinn::{
     ClientConfig, Endpoint, EndpointConfig, IdleTimeout, Incoming, MtuDiscoveryConfig, ServerConfig,
     TokioRuntime, TransportConfig, VarInt,
@@ -288,7 +289,14 @@ const DATAGRAM_BUFFER: usize = 1 << 20;
 /// first packets are repeated sooner.
 const INITIAL_RTT: Duration = Duration::from_millis(100);
 
+/// Bytes that a new connection may send before the first is acknowledged. On loopback it must hold the probes for the
+/// largest packets, or they keep everything else waiting.
+const LOOPBACK_INITIAL_WINDOW: u64 = 1 << 20;
+const LAN_INITIAL_WINDOW: u64 = 64 << 10;
+
 fn transport_config(idle_timeout: Duration, near: bool) -> TransportConfig {
+    let mut congestion = CubicConfig::default();
+    congestion.initial_window(if near { LOOPBACK_INITIAL_WINDOW } else { LAN_INITIAL_WINDOW });
     let mut discovery = MtuDiscoveryConfig::default();
     discovery.upper_bound(if near { LOOPBACK_MTU } else { LAN_MTU });
     let idle = IdleTimeout::try_from(idle_timeout).unwrap_or_else(|_| VarInt::from_u32(60_000).into());
@@ -304,6 +312,7 @@ fn transport_config(idle_timeout: Duration, near: bool) -> TransportConfig {
         .datagram_send_buffer_size(DATAGRAM_BUFFER)
         // Ten packets that leave together would not fit one system call if they are that large.
         .enable_segmentation_offload(!near)
+        .congestion_controller_factory(Arc::new(congestion))
         .initial_rtt(INITIAL_RTT)
         .mtu_discovery_config(Some(discovery));
     config
