@@ -20,7 +20,7 @@ use crate::tasks::Batch;
 ///
 /// **Go on receiving.** About a megabyte of events is kept for a program that is busy. Then the connection is not read
 /// any more: answers to requests wait as well, the daemon queues up what the session gets, and at its bound
-/// (`client_queue`) it ends the connection, so that others are not slowed down. A program that only sends drops its
+/// (`session_queue_out`) it ends the connection, so that others are not slowed down. A program that only sends drops its
 /// receiver instead: events are then read and forgotten.
 pub struct Receiver {
     shared: Arc<Shared>,

@@ -1,8 +1,16 @@
 //! The command line: one file for each subcommand.
 
+mod chat;
 mod daemon;
 pub(crate) mod init;
+mod input;
+mod join;
+mod output;
+mod send;
+mod session;
+mod status;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 
 /// Fault-tolerant group messaging: programs join named groups and multicast to them; all members see the same
@@ -24,6 +32,14 @@ enum Command {
     Init(init::InitArgs),
     /// Run a daemon.
     Daemon(daemon::DaemonArgs),
+    /// Join groups and print what happens in them.
+    Join(join::JoinArgs),
+    /// Send a message, or each line of the input, to groups.
+    Send(send::SendArgs),
+    /// Talk in a group.
+    Chat(chat::ChatArgs),
+    /// Show how a daemon is: its view, groups, sessions and history.
+    Status(status::StatusArgs),
 }
 
 impl Cli {
@@ -32,6 +48,19 @@ impl Cli {
         match self.command {
             Command::Init(args) => init::run(args),
             Command::Daemon(args) => daemon::run(args),
+            Command::Join(args) => block_on(join::run(args)),
+            Command::Send(args) => block_on(send::run(args)),
+            Command::Chat(args) => block_on(chat::run(args)),
+            Command::Status(args) => block_on(status::run(args)),
         }
     }
+}
+
+/// Runs a program of a daemon on this thread.
+fn block_on(program: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the asynchronous runtime")?;
+    runtime.block_on(program)
 }

@@ -1,0 +1,198 @@
+//! `stentor status`: how a daemon is.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::{Duration, UNIX_EPOCH};
+
+use clap::Args;
+use serde::Serialize;
+use stentor_client::wire::{Configuration, LinkState, PeerStatus, SessionStatus};
+use stentor_client::{DaemonStatus, GroupName};
+use stentor_membership::{DaemonId, Phase};
+
+use super::output::{Style, print};
+use super::session::ConnectArgs;
+
+#[derive(Args, Debug)]
+pub(crate) struct StatusArgs {
+    /// Print JSON: one object.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    daemon: ConnectArgs,
+}
+
+pub(crate) async fn run(args: StatusArgs) -> anyhow::Result<()> {
+    let (sender, receiver) = args.daemon.open().await?.split();
+    drop(receiver);
+    let (status, groups) = (sender.status().await?, sender.groups().await?);
+    sender.close().await?;
+    if args.json {
+        print(&format!("{}\n", serde_json::to_string(&Report::new(&status, &groups))?))
+    } else {
+        print(&text(&status, &groups, Style::of_stdout()))
+    }
+}
+
+/// The report as JSON has it.
+#[derive(Serialize)]
+struct Report<'a> {
+    daemon: &'a str,
+    incarnation: String,
+    version: &'a str,
+    uptime_ms: u64,
+    phase: &'static str,
+    view: &'a str,
+    members: Vec<String>,
+    primary: bool,
+    configured: &'a [PeerStatus],
+    history: Vec<HistoryEntry<'a>>,
+    groups: Vec<GroupEntry>,
+    sessions_total: u64,
+    sessions: &'a [SessionStatus],
+    counters: BTreeMap<&'a str, u64>,
+}
+
+#[derive(Serialize)]
+struct HistoryEntry<'a> {
+    unix_ms: u64,
+    kind: &'static str,
+    view: &'a str,
+    toward: Option<&'a str>,
+    members: Vec<String>,
+    primary: bool,
+}
+
+#[derive(Serialize)]
+struct GroupEntry {
+    group: GroupName,
+    members: u64,
+}
+
+impl<'a> Report<'a> {
+    fn new(status: &'a DaemonStatus, groups: &[(GroupName, u64)]) -> Self {
+        Self {
+            daemon: status.daemon.as_str(),
+            incarnation: format!("{:x}", status.incarnation),
+            version: &status.version,
+            uptime_ms: status.uptime_ms,
+            phase: phase(status.phase),
+            view: &status.view,
+            members: ids(&status.members),
+            primary: status.primary,
+            configured: &status.configured,
+            history: status.history.iter().map(HistoryEntry::new).collect(),
+            groups: groups.iter().map(|&(group, members)| GroupEntry { group, members }).collect(),
+            sessions_total: status.sessions_total,
+            sessions: &status.sessions,
+            counters: status.counters.iter().map(|(name, value)| (name.as_str(), *value)).collect(),
+        }
+    }
+}
+
+impl<'a> HistoryEntry<'a> {
+    fn new(entry: &'a Configuration) -> Self {
+        Self {
+            unix_ms: entry.unix_ms,
+            kind: kind(entry),
+            view: &entry.view,
+            toward: entry.toward.as_deref(),
+            members: ids(&entry.members),
+            primary: entry.primary,
+        }
+    }
+}
+
+fn ids(members: &[DaemonId]) -> Vec<String> {
+    members.iter().map(ToString::to_string).collect()
+}
+
+const fn phase(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Operational => "operational",
+        Phase::Gathering => "gathering",
+        Phase::Recovering => "recovering",
+    }
+}
+
+fn kind(entry: &Configuration) -> &'static str {
+    if entry.toward.is_some() { "transitional" } else { "regular" }
+}
+
+/// The most lines of a list for people.
+const LINES: usize = 20;
+
+fn text(status: &DaemonStatus, groups: &[(GroupName, u64)], style: Style) -> String {
+    let mut out = String::new();
+    let mut line = |name: &str, value: String| {
+        // Writing to memory does not fail.
+        let _ = writeln!(out, "{} {value}", style.bold(format_args!("{name:<10}")));
+    };
+    line(
+        "daemon",
+        format!(
+            "{} (version {})",
+            DaemonId { name: status.daemon, incarnation: status.incarnation },
+            status.version
+        ),
+    );
+    line("uptime", humantime::format_duration(Duration::from_secs(status.uptime_ms / 1000)).to_string());
+    let state = phase(status.phase);
+    let calm = status.phase == Phase::Operational;
+    line("state", if calm { style.green(state) } else { style.yellow(state) }.to_string());
+    let primary =
+        if status.primary { style.green("primary") } else { style.yellow("not primary: no majority") };
+    line("view", format!("{} ({primary})", status.view));
+    line("members", ids(&status.members).join(" "));
+    line("daemons", String::new());
+    for peer in &status.configured {
+        line("", peer_text(peer, style));
+    }
+    list(
+        &mut line,
+        "groups",
+        groups.len(),
+        groups.iter().map(|(group, members)| format!("{group} ({members})")),
+    );
+    let sessions = status.sessions.iter().map(|session| {
+        format!("{} (in {} groups, {} bytes unread)", session.name, session.groups, session.queued_bytes)
+    });
+    list(&mut line, "sessions", usize::try_from(status.sessions_total).unwrap_or(usize::MAX), sessions);
+    list(&mut line, "history", status.history.len(), status.history.iter().rev().map(history_text));
+    out
+}
+
+fn list(
+    line: &mut impl FnMut(&str, String),
+    name: &str,
+    total: usize,
+    entries: impl Iterator<Item = String>,
+) {
+    line(name, total.to_string());
+    let mut shown = 0;
+    for entry in entries.take(LINES) {
+        line("", entry);
+        shown += 1;
+    }
+    if shown < total {
+        line("", format!("... and {} more (--json shows them)", total - shown));
+    }
+}
+
+fn peer_text(peer: &PeerStatus, style: Style) -> String {
+    let link = match peer.link {
+        LinkState::Own => style.green("this one"),
+        LinkState::Up => style.green("linked"),
+        LinkState::Down => style.red("not linked"),
+    };
+    let trouble = peer.trouble.as_ref().map(|trouble| format!("; {trouble}")).unwrap_or_default();
+    format!("{} at {}: {link}{trouble}", peer.name, peer.address)
+}
+
+fn history_text(entry: &Configuration) -> String {
+    let at = UNIX_EPOCH.checked_add(Duration::from_millis(entry.unix_ms));
+    let at = at.map(|at| humantime::format_rfc3339_millis(at).to_string()).unwrap_or_default();
+    let toward = entry.toward.as_ref().map(|toward| format!(" to {toward}")).unwrap_or_default();
+    let primary = if entry.primary { ", primary" } else { "" };
+    format!("{at} {:<12} {}{toward}: {}{primary}", kind(entry), entry.view, ids(&entry.members).join(" "))
+}
