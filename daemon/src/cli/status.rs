@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
+use anyhow::bail;
 use clap::Args;
 use serde::Serialize;
 use stentor_client::wire::{Configuration, LinkState, PeerStatus, SessionStatus};
@@ -12,26 +13,68 @@ use stentor_membership::{DaemonId, Phase};
 
 use super::output::{Style, print};
 use super::session::ConnectArgs;
+use crate::config::units::Span;
 
 #[derive(Args, Debug)]
 pub(crate) struct StatusArgs {
     /// Print JSON: one object.
     #[arg(long)]
     json: bool,
+    /// Wait up to this long, such as 10s, until all configured daemons are in one view; fail if they are not.
+    #[arg(long, value_name = "TIME")]
+    wait: Option<Span>,
     #[command(flatten)]
     daemon: ConnectArgs,
 }
 
+/// How often a waiting command looks again.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
 pub(crate) async fn run(args: StatusArgs) -> anyhow::Result<()> {
-    let (sender, receiver) = args.daemon.open().await?.split();
-    drop(receiver);
-    let (status, groups) = (sender.status().await?, sender.groups().await?);
-    sender.close().await?;
+    let (status, groups) = match args.wait {
+        None => ask(&args.daemon).await?,
+        Some(Span(span)) => ask_until_whole(&args.daemon, span).await?,
+    };
     if args.json {
         print(&format!("{}\n", serde_json::to_string(&Report::new(&status, &groups))?))
     } else {
         print(&text(&status, &groups, Style::of_stdout()))
     }
+}
+
+/// The daemon's report of itself, and all groups.
+async fn ask(daemon: &ConnectArgs) -> anyhow::Result<(DaemonStatus, Vec<(GroupName, u64)>)> {
+    let (sender, receiver) = daemon.open().await?.split();
+    drop(receiver);
+    let answers = (sender.status().await?, sender.groups().await?);
+    sender.close().await?;
+    Ok(answers)
+}
+
+/// Asks until the daemon answers that the cluster is whole, or time is up: then the last answer says why.
+async fn ask_until_whole(
+    daemon: &ConnectArgs,
+    span: Duration,
+) -> anyhow::Result<(DaemonStatus, Vec<(GroupName, u64)>)> {
+    let deadline = Instant::now() + span;
+    loop {
+        let answer = ask(daemon).await;
+        if answer.as_ref().is_ok_and(|(status, _)| missing(status).is_empty()) {
+            return answer;
+        }
+        if Instant::now() >= deadline {
+            let (status, _) = answer?;
+            let missing = missing(&status).join(" ");
+            bail!("not in the view after {}: {missing}; see their logs", humantime::format_duration(span));
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// The configured daemons that are not in the view.
+fn missing(status: &DaemonStatus) -> Vec<&str> {
+    let absent = |peer: &&PeerStatus| status.members.iter().all(|member| member.name != peer.name);
+    status.configured.iter().filter(absent).map(|peer| peer.name.as_str()).collect()
 }
 
 /// The report as JSON has it.
