@@ -85,9 +85,9 @@ fn init_log(filter: &str, json: bool) -> anyhow::Result<()> {
         std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     if json {
-        log.json().init()
+        log.json().init();
     } else {
-        log.with_ansi(colours).init()
+        log.with_ansi(colours).init();
     }
     Ok(())
 }

@@ -218,3 +218,88 @@ fn write_new(path: &Path, file: &File, written: &mut Vec<PathBuf>) -> std::io::R
     out.write_all(file.text.as_bytes())?;
     out.sync_all()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::transport::tls::Identity;
+
+    fn plan(dir: &Path, daemons: &[&str]) -> Plan {
+        let daemons = daemons.iter().map(|daemon| daemon.parse().unwrap()).collect();
+        Plan { dir: dir.to_owned(), cluster: "test".parse().unwrap(), daemons }
+    }
+
+    fn names(dir: &Path) -> Vec<String> {
+        let entries = fs::read_dir(dir).into_iter().flatten();
+        let mut names: Vec<_> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn what_is_made_can_be_used_and_only_the_owner_reads_keys() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = temp.path().join("made/as/needed");
+        let configs = create(&plan(&dir, &["a=127.0.0.1:4810", "b-2=host.example:4811"])).unwrap();
+        assert_eq!(configs, [dir.join("a.toml"), dir.join("b-2.toml")]);
+        for path in configs {
+            let config = Config::load(&path).unwrap();
+            assert_eq!(config.cluster.as_str(), "test");
+            assert_eq!(config.clients.socket, dir.join(format!("{}.sock", config.name)));
+            let network = config.network.unwrap();
+            Identity::load(&network.tls, config.name).unwrap();
+            let mode = fs::metadata(&network.tls.key).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+        }
+        let mode = fs::metadata(dir.join("ca.key")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn nothing_is_ever_overwritten_and_nothing_is_left_half_made() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = temp.path();
+        fs::write(dir.join("b.key"), "precious").unwrap();
+        let error = create(&plan(dir, &["a=h:1", "b=h:2"])).unwrap_err().to_string();
+        assert!(error.contains("b.key exists") && error.contains("move it away"), "{error}");
+        assert_eq!(names(dir), ["b.key"]);
+        assert_eq!(fs::read_to_string(dir.join("b.key")).unwrap(), "precious");
+        // Not even through a dangling link.
+        std::os::unix::fs::symlink(dir.join("elsewhere"), dir.join("a.toml")).unwrap();
+        create(&plan(dir, &["a=h:1"])).unwrap_err();
+        assert_eq!(names(dir), ["a.toml", "b.key"]);
+
+        // A failure half way takes back what was written.
+        let file = |name: &str| File { name: name.to_owned(), text: "new".to_owned(), mode: PUBLIC };
+        let error = write_all(dir, &[file("x"), file("y"), file("b.key")]).unwrap_err();
+        assert!(format!("{error:#}").contains("b.key; nothing was made"), "{error:#}");
+        assert_eq!(names(dir), ["a.toml", "b.key"]);
+    }
+
+    #[test]
+    fn a_wrong_plan_is_refused_before_anything_is_made() {
+        let temp = tempfile::tempdir().unwrap();
+        let cases: [(&[&str], &str); 6] = [
+            (&[], "no daemons"),
+            (&["a=h:1", "a=h:2"], "a is named twice"),
+            (&["a=h:1", "b=h:1"], "a and b have the same address h:1"),
+            (&["a-=h:1"], "must not end in '-'"),
+            (&["ca=h:1"], "choose another"),
+            (&["0123456789012345678901234567890=h:1"], "at most 107"),
+        ];
+        for (daemons, text) in cases {
+            let dir = temp.path().join("d".repeat(80));
+            let error = create(&plan(&dir, daemons)).unwrap_err().to_string();
+            assert!(error.contains(text), "{error}");
+            assert!(!dir.exists());
+        }
+        for (daemon, text) in
+            [("a", "NAME=HOST:PORT"), ("A=h:1", "a-z"), ("a=h", "no port"), ("=h:1", "daemon name")]
+        {
+            let error = daemon.parse::<DaemonAt>().unwrap_err();
+            assert!(error.contains(text), "{error}");
+        }
+    }
+}

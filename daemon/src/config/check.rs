@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use stentor_membership::DaemonName;
@@ -176,7 +176,7 @@ fn clients(
     })
 }
 
-fn socket_path(socket: &PathBuf, at: &Origin<'_>) -> Result<(), ConfigError> {
+fn socket_path(socket: &Path, at: &Origin<'_>) -> Result<(), ConfigError> {
     let length = socket.as_os_str().len();
     if length > SOCKET_PATH_MAX {
         let allowed = format!(
@@ -218,14 +218,154 @@ fn membership(
         let table = if e.key == "max_sessions" { "clients" } else { "membership" };
         at.wrong(&format!("[{table}] {}", e.key), e.value, e.allowed)
     })?;
-    let largest = stentor_client::wire::DAEMON_FRAME_LIMIT - MESSAGE_OVERHEAD;
-    if config.max_message > largest {
-        let allowed = format!("at most {}, what fits the session protocol", Size(largest));
-        return Err(at.wrong("[membership] max_message", Size(config.max_message), allowed));
-    }
     if config.suspect_after_max > Duration::from_secs(3600) {
         let value = Span(config.suspect_after_max);
         return Err(at.wrong("[membership] suspect_after_max", value, "at most 1h"));
     }
     Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+        name = "a"
+        listen = "127.0.0.1:4810"
+        [daemons]
+        a = "127.0.0.1:4810"
+        b = "b.example.org:4810"
+        [tls]
+        ca = "ca.pem"
+        certificate = "/keys/a.pem"
+        key = "a.key"
+        [clients]
+        socket = "a.sock"
+        [membership]
+    "#;
+
+    fn parse(text: &str) -> Result<Config, ConfigError> {
+        Config::parse(text, Path::new("/etc/stentor/a.toml"))
+    }
+
+    /// The good configuration with a piece replaced.
+    fn with(old: &str, new: &str) -> String {
+        assert!(GOOD.contains(old), "{old}");
+        GOOD.replacen(old, new, 1)
+    }
+
+    /// The error for a configuration contains all of `texts`, and always the file.
+    fn refused(text: &str, texts: &[&str]) {
+        let error = parse(text).unwrap_err().to_string();
+        for expected in texts.iter().chain(&["/etc/stentor/a.toml"]) {
+            assert!(error.contains(expected), "{error:?} does not contain {expected:?}");
+        }
+    }
+
+    #[test]
+    fn paths_are_relative_to_the_file_and_defaults_fill_the_rest() {
+        let config = parse(GOOD).unwrap();
+        let network = config.network.unwrap();
+        assert_eq!(network.tls.ca, Path::new("/etc/stentor/ca.pem"));
+        assert_eq!(network.tls.certificate, Path::new("/keys/a.pem"));
+        assert_eq!(config.clients.socket, Path::new("/etc/stentor/a.sock"));
+        assert_eq!(config.cluster.as_str(), "stentor");
+        let names: Vec<_> = config.membership.daemons.iter().map(DaemonName::as_str).collect();
+        assert_eq!(names, ["a", "b"]);
+        assert_eq!(config.membership.window, stentor_membership::Config::default().window);
+    }
+
+    #[test]
+    fn a_daemon_alone_needs_nothing() {
+        let config = Config::alone().unwrap();
+        assert!(config.network.is_none() && config.clients.socket_is_default);
+        assert_eq!(config.membership.daemons, [config.name]);
+        assert_eq!(parse("").unwrap(), config);
+        assert_eq!(parse("name = \"x\"").unwrap().name.as_str(), "x");
+    }
+
+    #[test]
+    fn what_is_printed_reads_back_to_the_same() {
+        for text in [GOOD, "", &with("[clients]", "[clients]\ntcp = \"[::1]:4800\"\nsocket_mode = \"0600\"")]
+        {
+            let config = parse(text).unwrap();
+            let mut again = parse(&config.to_toml().unwrap()).unwrap();
+            // The path is now written down, so its directory is the user's affair.
+            again.clients.socket_is_default = config.clients.socket_is_default;
+            assert_eq!(again, config);
+        }
+    }
+
+    #[test]
+    fn the_own_address_is_where_to_listen_unless_it_is_a_name() {
+        let silent = with("listen = \"127.0.0.1:4810\"", "");
+        assert_eq!(parse(&silent).unwrap().network.unwrap().listen, "127.0.0.1:4810".parse().unwrap());
+        let named = silent.replace("a = \"127.0.0.1:4810\"", "a = \"a.example.org:4810\"");
+        refused(&named, &["listen = (missing)", "a.example.org", "0.0.0.0:4810"]);
+    }
+
+    #[test]
+    fn each_mistake_names_the_key_the_value_and_what_is_allowed() {
+        refused("nonsense", &["line 1"]);
+        refused(&with("name =", "nam ="), &["nam", "expected one of", "`name`"]);
+        refused(&with("[membership]", "[membership]\nhartbeat = \"1s\""), &["hartbeat", "`heartbeat`"]);
+        refused(&with("name = \"a\"", "name = \"A\""), &["daemon name", "A", "a-z"]);
+        refused(&with("name = \"a\"", "name = \"c\""), &["name = c", "a, b"]);
+        refused(&with("name = \"a\"", ""), &["name = (missing)", "a, b"]);
+        refused(&with("listen =", "cluster = \"ä\"\nlisten ="), &["cluster", "ä", "a-z"]);
+        refused(&with("127.0.0.1:4810", "localhost:4810"), &["listen", "socket address"]);
+        refused(&with("127.0.0.1:4810", "127.0.0.1:0"), &["listen = 127.0.0.1:0", "1 to 65535"]);
+        refused(&with("b.example.org:4810", "b.example.org"), &["b.example.org", "no port", "host:port"]);
+        refused(&with("b =", "a ="), &["duplicate key"]);
+        refused(&with("b.example.org:4810", "127.0.0.1:4810"), &["[daemons] b", "a has the same address"]);
+        refused(&with("b =", "b- ="), &["[daemons] b-", "must not end in '-'"]);
+        refused(&with("key = \"a.key\"", ""), &["tls", "missing field `key`"]);
+        let no_tls = GOOD.replace("[tls]", "#").replace("ca =", "#").replace("certificate =", "#");
+        refused(&no_tls.replace("key =", "#"), &["[tls] = (missing)", "stentor init"]);
+    }
+
+    #[test]
+    fn settings_without_a_use_are_mistakes_too() {
+        refused("listen = \"127.0.0.1:4810\"", &["listen = 127.0.0.1:4810", "list [daemons]"]);
+        refused("[tls]\nca = \"a\"\ncertificate = \"b\"\nkey = \"c\"", &["[tls] ca", "list [daemons]"]);
+    }
+
+    #[test]
+    fn the_doors_for_programs_are_checked() {
+        let clients = |line: &str| with("socket = \"a.sock\"", line);
+        refused(
+            &clients("tcp = \"0.0.0.0:4800\""),
+            &["[clients] tcp = 0.0.0.0:4800", "loopback", "encrypted"],
+        );
+        refused(&clients("tcp = \"127.0.0.1:0\""), &["[clients] tcp = 127.0.0.1:0", "1 to 65535"]);
+        refused(&clients("socket_mode = \"rw\""), &["rw", "octal", "0660"]);
+        refused(
+            &clients(&format!("socket = \"{}\"", "x".repeat(100))),
+            &["[clients] socket", "113 bytes", "107"],
+        );
+        refused(&clients("socket = \"/\""), &["[clients] socket = /", "must name a file"]);
+        refused(&clients("session_queue_out = \"1MiB\""), &["session_queue_out = 1MiB", "16448KiB", "16GiB"]);
+        refused(&clients("session_queue_out = 5"), &["session_queue_out", "8MiB"]);
+        refused(&clients("handshake_timeout = \"1ms\""), &["handshake_timeout = 1ms", "100ms to 10m"]);
+        refused(&clients("max_sessions = 0"), &["[clients] max_sessions = 0", "1 to 1000000"]);
+    }
+
+    #[test]
+    fn the_protocol_settings_are_checked() {
+        let membership = |line: &str| with("[membership]", &format!("[membership]\n{line}"));
+        refused(&membership("heartbeat = \"fast\""), &["heartbeat", "fast", "200ms"]);
+        refused(&membership("heartbeat = \"0ms\""), &["[membership] heartbeat", "at least 1ms"]);
+        refused(&membership("suspect_after_min = \"150ms\""), &["suspect_after_min", "twice the heartbeat"]);
+        refused(&membership("suspect_after_max = \"1day\""), &["suspect_after_max = 1day", "at most 1h"]);
+        refused(&membership("window = \"1KiB\""), &["[membership] window = 1024", "64 KiB"]);
+        refused(&membership("max_message = \"8GiB\""), &["[membership] max_message", "1 KiB"]);
+        refused(&membership("frame = \"3 apples\""), &["frame", "3 apples", "8MiB"]);
+        refused(&membership("require_primary = 1"), &["require_primary", "boolean"]);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_named() {
+        let error = Config::load(Path::new("/nowhere/a.toml")).unwrap_err().to_string();
+        assert!(error.contains("/nowhere/a.toml") && error.contains("No such file"), "{error}");
+    }
 }

@@ -143,7 +143,7 @@ impl Config {
             text: e.to_string().trim_end().to_owned(),
         })?;
         let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        let base = absolute.parent().unwrap_or(Path::new("/"));
+        let base = absolute.parent().unwrap_or_else(|| Path::new("/"));
         check::config(raw, &path.display().to_string(), base)
     }
 

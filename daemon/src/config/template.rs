@@ -149,7 +149,7 @@ mod tests {
                 .collect()
         };
         let written: toml::Value = toml::from_str(&stated).unwrap();
-        let mut all = silent.clone();
+        let mut all = silent;
         all.clients.tcp = Some("127.0.0.1:4800".parse().unwrap());
         let effective: toml::Value = toml::from_str(&all.to_toml().unwrap()).unwrap();
         assert_eq!(keys(&written), keys(&effective));

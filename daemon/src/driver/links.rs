@@ -63,7 +63,7 @@ impl Links {
     }
 
     /// Ends all links behind what is queued.
-    pub(super) fn finish(&mut self) {
+    pub(super) fn finish(&self) {
         for link in self.by_name.values() {
             link.finish();
         }

@@ -24,7 +24,7 @@ pub(crate) enum SocketError {
 }
 
 fn hint(path: &Path, error: &io::Error) -> String {
-    let directory = path.parent().unwrap_or(Path::new("/")).display();
+    let directory = path.parent().unwrap_or_else(|| Path::new("/")).display();
     match error.kind() {
         io::ErrorKind::PermissionDenied => {
             format!(": this user must be able to read and write the directory {directory}")

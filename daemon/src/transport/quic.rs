@@ -125,8 +125,8 @@ impl Transport {
         let ended = tokio::time::timeout(patience, self.tasks.wait()).await;
         debug!(in_time = ended.is_ok(), "links ended");
         self.endpoint.close(VarInt::from_u32(Close::Leaving as u32), b"this daemon stops");
-        // Peers that hear nothing notice by themselves.
-        let _ = tokio::time::timeout(patience, self.endpoint.wait_idle()).await;
+        // What must arrive has arrived: this is a courtesy to peers that would have to notice by themselves.
+        let _ = tokio::time::timeout(COURTESY, self.endpoint.wait_idle()).await;
     }
 }
 
@@ -154,6 +154,9 @@ impl Context {
         reason
     }
 }
+
+/// How long a closing endpoint stays to tell its peers.
+const COURTESY: Duration = Duration::from_millis(100);
 
 /// The most connections that may be in their handshake at a time.
 const HANDSHAKES: usize = 64;

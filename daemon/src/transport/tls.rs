@@ -216,3 +216,61 @@ fn id_key(secret: &ring::hmac::Key) -> u64 {
     let derived = ring::hmac::sign(secret, b"stentor connection id");
     derived.as_ref().iter().take(8).fold(0, |key, byte| key << 8 | u64::from(*byte))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::transport::tests::{cluster, files};
+
+    fn refused(files: &TlsFiles, name: &str, texts: &[&str]) {
+        let error = Identity::load(files, DaemonName::new(name).unwrap()).unwrap_err().to_string();
+        for text in texts {
+            assert!(error.contains(text), "{error:?} does not contain {text:?}");
+        }
+    }
+
+    #[test]
+    fn each_thing_wrong_with_the_files_is_named() {
+        let (ours, foreign) = (cluster(), cluster());
+        let good = files(ours.path(), "a");
+        let name = DaemonName::new("a").unwrap();
+        Identity::load(&good, name).unwrap();
+
+        let missing = TlsFiles { key: ours.path().join("none.key"), ..good.clone() };
+        refused(&missing, "a", &["cannot read [tls] key", "none.key", "No such file"]);
+        let swapped = TlsFiles { certificate: good.key.clone(), ..good.clone() };
+        refused(&swapped, "a", &["[tls] certificate", "a.key", "holds no certificate"]);
+        let swapped = TlsFiles { key: good.certificate.clone(), ..good.clone() };
+        refused(&swapped, "a", &["[tls] key", "a.pem", "holds no private key"]);
+        let other_key = TlsFiles { key: ours.path().join("b.key"), ..good.clone() };
+        refused(&other_key, "a", &["[tls] key", "b.key", "is not the key of", "a.pem"]);
+        refused(&good, "b", &["a.pem", "is not that of daemon b", "b.stentor"]);
+        let other_ca = TlsFiles { ca: foreign.path().join("ca.pem"), ..good.clone() };
+        refused(&other_ca, "a", &["a.pem", "not signed by the cluster's authority"]);
+        let garbage = ours.path().join("garbage.pem");
+        fs::write(&garbage, "-----BEGIN CERTIFICATE-----\n!!!!\n-----END CERTIFICATE-----\n").unwrap();
+        refused(&TlsFiles { certificate: garbage, ..good }, "a", &["garbage.pem", "no PEM file"]);
+    }
+
+    #[test]
+    fn a_certificate_covers_its_own_daemon_only() {
+        let dir = cluster();
+        let pem = fs::read(dir.path().join("a.pem")).unwrap();
+        let certificate = CertificateDer::from_pem_slice(&pem).unwrap();
+        assert!(covers(&certificate, DaemonName::new("a").unwrap()));
+        assert!(!covers(&certificate, DaemonName::new("b").unwrap()));
+    }
+
+    #[test]
+    fn a_daemon_has_the_same_reset_key_in_every_run() {
+        let dir = cluster();
+        let load = |name| Identity::load(&files(dir.path(), name), DaemonName::new(name).unwrap()).unwrap();
+        assert_eq!(load("a").id_key, load("a").id_key);
+        assert_ne!(load("a").id_key, load("b").id_key);
+        let tag = |identity: &Identity| ring::hmac::sign(&identity.reset_key, b"x").as_ref().to_vec();
+        assert_eq!(tag(&load("a")), tag(&load("a")));
+        assert_ne!(tag(&load("a")), tag(&load("b")));
+    }
+}
