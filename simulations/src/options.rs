@@ -239,10 +239,12 @@ fn workload(dice: &mut Dice, node: &NodeOptions, turmoil: Duration, daemons: u32
 }
 
 fn faults(dice: &mut Dice, turmoil: Duration) -> FaultOptions {
-    let mut kinds: Vec<(FaultKind, u32)> = FaultKind::ALL
-        .iter()
-        .filter_map(|kind| dice.chance(600).then(|| (*kind, small(dice, 1, 4))))
-        .collect();
+    let mut kinds = Vec::new();
+    for kind in FaultKind::ALL {
+        if dice.chance(600) {
+            kinds.push((kind, small(dice, 1, 4)));
+        }
+    }
     kinds.push((FaultKind::Heal, 2));
     let many = small(dice, 1, 25);
     FaultOptions {

@@ -21,7 +21,7 @@ struct Arguments {
     /// One seed to run instead.
     #[arg(long, conflicts_with = "seeds")]
     seed: Option<u64>,
-    /// Print all that happens in the run of one seed, with the logs of the core (RUST_LOG chooses).
+    /// Print all that happens in the run of one seed, with the logs of the core (`RUST_LOG` chooses).
     #[arg(long, requires = "seed")]
     trace: bool,
     /// The number of daemons, instead of 2 to 5.
