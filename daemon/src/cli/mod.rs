@@ -2,6 +2,7 @@
 
 mod chat;
 mod daemon;
+mod demo;
 pub(crate) mod init;
 mod input;
 mod join;
@@ -40,6 +41,8 @@ enum Command {
     Chat(chat::ChatArgs),
     /// Show how a daemon is: its view, groups, sessions and history.
     Status(status::StatusArgs),
+    /// Run a whole cluster for a few seconds, with a crash in the middle, and check what everybody saw.
+    Demo(demo::DemoArgs),
 }
 
 impl Cli {
@@ -52,6 +55,7 @@ impl Cli {
             Command::Send(args) => block_on(send::run(args)),
             Command::Chat(args) => block_on(chat::run(args)),
             Command::Status(args) => block_on(status::run(args)),
+            Command::Demo(args) => block_on(demo::run(args)),
         }
     }
 }
