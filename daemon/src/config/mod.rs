@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use stentor_client::Address;
 use stentor_membership::DaemonName;
 use thiserror::Error;
 
@@ -193,11 +194,10 @@ impl Config {
     }
 }
 
-/// The unix socket of a daemon without a configured one.
-pub(crate) fn default_socket() -> PathBuf {
-    std::env::var_os("XDG_RUNTIME_DIR")
-        .map(PathBuf::from)
-        .filter(|dir| dir.is_absolute())
-        .unwrap_or_else(|| PathBuf::from("/run"))
-        .join("stentor/stentor.sock")
+/// The unix socket of a daemon without a configured one: where programs look for it.
+fn default_socket() -> PathBuf {
+    match Address::local() {
+        Address::Unix(path) => path,
+        _ => PathBuf::from("/run/stentor/stentor.sock"),
+    }
 }
