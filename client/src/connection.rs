@@ -79,7 +79,7 @@ impl Builder {
     pub async fn connect(&self, address: &Address) -> Result<Connection, ConnectError> {
         let connect = async {
             let unreachable =
-                |source| ConnectError::Unreachable { address: address.clone(), source: Arc::new(source) };
+                |error| ConnectError::Unreachable { address: address.clone(), error: Arc::new(error) };
             match address {
                 Address::Unix(path) => {
                     let socket = UnixStream::connect(path).await.map_err(unreachable)?;
@@ -107,7 +107,7 @@ impl Builder {
         mut from: impl AsyncRead + Unpin + Send + 'static,
         mut to: impl AsyncWrite + Unpin + Send + 'static,
     ) -> Result<Connection, ConnectError> {
-        let protocol = |source| ConnectError::Protocol { address: address.clone(), source };
+        let protocol = |error| ConnectError::Protocol { address: address.clone(), error };
         let mut hello = BytesMut::from(&preamble()[..]);
         ClientFrame::Hello { name: self.name }.encode(&mut hello).map_err(protocol)?;
         // A daemon that refuses may close at once, with its reason in the socket: if this fails, reading says more.
@@ -124,7 +124,7 @@ impl Builder {
                 Ok(_) => continue,
                 Err(error) => error,
             };
-            return Err(ConnectError::Unreachable { address: address.clone(), source: Arc::new(end) });
+            return Err(ConnectError::Unreachable { address: address.clone(), error: Arc::new(end) });
         };
         let (member, max_message) = match answer {
             DaemonFrame::Welcome { member, max_message } => (member, max_message),

@@ -18,12 +18,12 @@ pub enum ConnectError {
     #[error(transparent)]
     Name(#[from] NameError),
     /// Nothing takes connections at the address.
-    #[error("no daemon answers at {address}: {source}; start one (`stentor daemon`), or give its address")]
+    #[error("no daemon answers at {address}: {error}; start one (`stentor daemon`), or give its address")]
     Unreachable {
         /// The address.
         address: Address,
         /// What the operating system says.
-        source: Arc<io::Error>,
+        error: Arc<io::Error>,
     },
     /// The daemon did not open the session in time: it is stopped or overloaded.
     #[error(
@@ -46,12 +46,12 @@ pub enum ConnectError {
         text: String,
     },
     /// What answers is no daemon, or one that this release does not understand.
-    #[error("{address} does not answer like a Stentor daemon: {source}; check the address and the releases")]
+    #[error("{address} does not answer like a Stentor daemon: {error}; check the address and the releases")]
     Protocol {
         /// The address.
         address: Address,
         /// What was wrong with its answer.
-        source: WireError,
+        error: WireError,
     },
 }
 

@@ -1,7 +1,6 @@
 //! `stentor join`: prints what happens in groups.
 
 use std::collections::BTreeSet;
-use std::num::NonZeroU64;
 use std::pin::pin;
 
 use clap::Args;
@@ -26,8 +25,8 @@ pub(crate) struct JoinArgs {
     #[arg(long)]
     json: bool,
     /// End after this many messages.
-    #[arg(long, value_name = "N")]
-    count: Option<NonZeroU64>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
     #[command(flatten)]
     session: SessionArgs,
 }
@@ -54,7 +53,7 @@ struct Printer {
     json: bool,
     style: Style,
     /// Messages still to print.
-    left: Option<NonZeroU64>,
+    left: Option<u64>,
 }
 
 impl Printer {
@@ -100,11 +99,10 @@ impl Printer {
             self.output.piece().extend_from_slice(line.as_bytes());
             self.output.piece().push(b'\n');
         }
-        if let (Event::Message(_), Some(left)) = (event, self.left) {
-            self.left = NonZeroU64::new(left.get() - 1);
-            return self.left.is_none();
+        if matches!(event, Event::Message(_)) {
+            self.left = self.left.map(|left| left - 1);
         }
-        false
+        self.left == Some(0)
     }
 }
 
