@@ -1,4 +1,15 @@
 //! Conformance tests: what the tests of real daemons on loopback are made of.
+//!
+//! A test starts a [`cluster`], lets [`recorder`]s send and receive, spoils something, and gives what the recorders
+//! wrote down to the [`checker`], which knows nothing else.
 
+pub mod binary;
 pub mod checker;
+pub mod cluster;
 pub mod log;
+pub mod payload;
+pub mod process;
+pub mod proxy;
+pub mod recorder;
+pub mod scenario;
+pub mod wait;

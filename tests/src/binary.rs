@@ -1,0 +1,66 @@
+//! Finds the `stentor` binary under test.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result, anyhow, ensure};
+
+/// The `stentor` to test: the one that `STENTOR_BIN` names, else this workspace's, built in the profile of the tests.
+///
+/// # Errors
+/// Says why there is none.
+pub fn stentor() -> Result<&'static Path> {
+    static FOUND: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let found = FOUND.get_or_init(|| find().map_err(|error| format!("{error:#}")));
+    found.as_deref().map_err(|error| anyhow!("no stentor binary to test: {error}"))
+}
+
+fn find() -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os("STENTOR_BIN") {
+        let path = PathBuf::from(path);
+        ensure!(path.is_file(), "STENTOR_BIN is {}: not a file", path.display());
+        return Ok(path);
+    }
+    let built = build();
+    // Run by hand elsewhere, a test may do without cargo if the binary lies where cargo puts it.
+    match (built, beside_tests().filter(|path| path.is_file())) {
+        (Ok(path), _) | (Err(_), Some(path)) => Ok(path),
+        (Err(error), None) => Err(error.context("set STENTOR_BIN, or run the tests by cargo")),
+    }
+}
+
+/// `target/PROFILE/stentor`, seen from `target/PROFILE/deps/TEST`.
+fn beside_tests() -> Option<PathBuf> {
+    Some(profile_directory()?.join("stentor"))
+}
+
+fn profile_directory() -> Option<PathBuf> {
+    let test = std::env::current_exe().ok()?;
+    Some(test.parent()?.parent()?.to_owned())
+}
+
+/// Builds it if need be; cargo knows. Costs a moment if there is nothing to do.
+fn build() -> Result<PathBuf> {
+    let directory = profile_directory();
+    let directory = directory.as_deref().and_then(Path::file_name).unwrap_or_default();
+    let profile = if directory == "debug" { "dev".into() } else { directory.to_owned() };
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .args(["build", "--package", "stentor", "--bin", "stentor", "--message-format", "json", "--profile"])
+        .arg(profile)
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot run cargo")?;
+    ensure!(output.status.success(), "cargo build failed: {}", output.status);
+    let messages = String::from_utf8_lossy(&output.stdout);
+    let executable = messages.lines().filter_map(executable).next_back();
+    executable.context("cargo named no executable")
+}
+
+fn executable(message: &str) -> Option<PathBuf> {
+    let message: serde_json::Value = serde_json::from_str(message).ok()?;
+    message.get("executable")?.as_str().map(PathBuf::from)
+}
