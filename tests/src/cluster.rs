@@ -24,6 +24,9 @@ use crate::wait::{PATIENCE, until};
 /// Lines of each daemon's log that are shown when a test fails.
 const SHOWN: usize = 60;
 
+/// Names a directory where the whole logs of a failed test are put.
+const KEPT_LOGS: &str = "STENTOR_TEST_LOGS";
+
 /// What a cluster is to be.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -296,6 +299,10 @@ impl Drop for Cluster {
         }
         for name in self.daemons.keys() {
             let log = self.log(name);
+            if let Some(dir) = std::env::var_os(KEPT_LOGS) {
+                // For whoever debugs; the last lines are shown anyway.
+                let _ = fs::write(PathBuf::from(dir).join(format!("{name}.log")), &log);
+            }
             let lines: Vec<_> = log.lines().collect();
             let from = lines.len().saturating_sub(SHOWN);
             say(&format!("--- the last of {} lines of {name}:", lines.len()));

@@ -12,4 +12,5 @@ pub mod process;
 pub mod proxy;
 pub mod recorder;
 pub mod scenario;
+pub mod verdict;
 pub mod wait;

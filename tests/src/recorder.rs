@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use stentor_client::{Address, Connection, Event, Message, Receiver, SendOptions, Sender};
 use stentor_membership::{GroupName, MemberName, Service};
 use tokio::task::JoinHandle;
@@ -14,13 +14,24 @@ use crate::log::{Entry, Log, MessageId, Received, Sent, What};
 use crate::payload;
 use crate::wait::{PATIENCE, until};
 
-/// A session with a daemon whose life is on record. Clones share it.
+/// A session with a daemon whose life is on record. Clones share it; it is closed when the last of them is dropped.
 #[derive(Clone, Debug)]
 pub struct Recorder {
     sender: Sender,
     record: Arc<Mutex<Record>>,
     /// The number of the next message: held while one is sent, so that numbers go with the order of sending.
     next: Arc<tokio::sync::Mutex<u32>>,
+    _reader: Arc<Reader>,
+}
+
+/// The task that receives, and ends with its recorder.
+#[derive(Debug)]
+struct Reader(JoinHandle<()>);
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 #[derive(Debug)]
@@ -48,8 +59,8 @@ impl Recorder {
         let log = Log::new(sender.member(), run);
         let record = Record { log, accepted: Vec::new(), rejected: Vec::new(), ended: None };
         let record = Arc::new(Mutex::new(record));
-        tokio::spawn(write_down(receiver, record.clone()));
-        Ok(Self { sender, record, next: Arc::default() })
+        let reader = Reader(tokio::spawn(write_down(receiver, record.clone())));
+        Ok(Self { sender, record, next: Arc::default(), _reader: Arc::new(reader) })
     }
 
     /// The session's name.
@@ -208,6 +219,20 @@ impl Recorder {
         .await
     }
 
+    /// Waits until it has got so many messages more.
+    ///
+    /// # Errors
+    /// If they do not come.
+    pub async fn until_more(&self, messages: usize) -> Result<()> {
+        let goal = self.look(|log| log.received().count()) + messages;
+        self.until("more messages are there", |log| {
+            let now = log.received().count();
+            ensure!(now >= goal, "{now} of {goal} messages");
+            Ok(())
+        })
+        .await
+    }
+
     /// Waits until it has got a message.
     ///
     /// # Errors
@@ -310,25 +335,4 @@ fn received(message: &Message, groups: &mut Arc<[GroupName]>) -> What {
         }
     }
     What::Message(Received { id, sender, groups: groups.clone(), service: message.service() })
-}
-
-/// Waits until all members of `group` have everything that any of them sent so far: each sends a last message, and
-/// all get all of these. Then their logs may be checked for what is missing.
-///
-/// # Errors
-/// If one of them waits in vain.
-pub async fn settle(group: &str, recorders: &[&Recorder]) -> Result<()> {
-    let mut last = Vec::new();
-    for recorder in recorders {
-        let Ok(id) = recorder.send(&[group], Service::Safe, 0).await else {
-            bail!("{} cannot send: {:?}", recorder.member(), recorder.ended());
-        };
-        last.push(id);
-    }
-    for recorder in recorders {
-        for id in &last {
-            recorder.until_got(*id).await?;
-        }
-    }
-    Ok(())
 }

@@ -1,0 +1,227 @@
+//! The network falls apart and comes together again: every part goes on, and the whole agrees.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use stentor_client::Event;
+use stentor_membership::Service;
+use stentor_tests::cluster::{Cluster, Plan};
+use stentor_tests::log::What;
+use stentor_tests::proxy::Path;
+use stentor_tests::recorder::Recorder;
+use stentor_tests::scenario::scenario;
+use stentor_tests::verdict::verdict;
+use stentor_tests::wait::{PATIENCE, until};
+
+const MIXED: &[Service] =
+    &[Service::Agreed, Service::Safe, Service::Fifo, Service::Causal, Service::Reliable, Service::Agreed];
+
+const OFTEN: Duration = Duration::from_millis(2);
+
+#[test]
+fn both_parts_go_on_and_merge() -> Result<()> {
+    scenario(Duration::from_secs(120), async {
+        let cluster = Plan::new(&["a", "b", "c"]).proxied().start().await?;
+        let (x, y, z) = three_members(&cluster).await?;
+        let streams = [&x, &y, &z].map(|r| r.stream("g", MIXED, 300, OFTEN));
+        for member in [&x, &y, &z] {
+            member.until_more(200).await?;
+        }
+        cluster.network()?.split(&[&["a"], &["b", "c"]]);
+        x.until_members("g", &[&x]).await?;
+        y.until_members("g", &[&y, &z]).await?;
+        z.until_members("g", &[&y, &z]).await?;
+        for member in [&x, &y, &z] {
+            member.until_more(100).await?;
+            let signals = member.look(|log| {
+                log.entries.iter().filter(|entry| matches!(entry.what, What::Transitional(_))).count()
+            });
+            ensure!(signals > 0, "{} lost members without the transitional signal", member.member());
+        }
+        ensure!(!cluster.status("a").await?.primary, "one of three is no majority");
+        ensure!(cluster.status("b").await?.primary && cluster.status("c").await?.primary, "two of three are");
+
+        cluster.network()?.heal();
+        all_together(&x, &y, &z).await?;
+        for stream in streams {
+            stream.stop().await?;
+        }
+        let properties = ["order", "prefix", "fifo", "causal", "self_delivery", "synchrony", "safe", "views"];
+        verdict("g", &[&x, &y, &z], &[], &properties).await?;
+        cluster.finish().await
+    })
+}
+
+#[test]
+fn groups_change_in_both_parts() -> Result<()> {
+    scenario(Duration::from_secs(120), async {
+        let cluster = Plan::new(&["a", "b", "c"]).proxied().start().await?;
+        let (x, y, z) = three_members(&cluster).await?;
+        cluster.network()?.split(&[&["a", "b"], &["c"]]);
+        x.until_members("g", &[&x, &y]).await?;
+        z.until_members("g", &[&z]).await?;
+        let streams = [&x, &z].map(|r| r.stream("g", MIXED, 50, OFTEN));
+        y.leave("g").await?;
+        let v = cluster.connect("b", "v").await?;
+        v.join("g").await?;
+        let w = cluster.connect("c", "w").await?;
+        w.join("g").await?;
+        z.until_members("g", &[&z, &w]).await?;
+        x.until_members("g", &[&x, &v]).await?;
+
+        cluster.network()?.heal();
+        y.join("g").await?;
+        let all = [&x, &y, &z, &v, &w];
+        for member in all {
+            member.until_members("g", &all).await?;
+        }
+        for stream in streams {
+            stream.stop().await?;
+        }
+        verdict("g", &all, &[], &["order", "prefix", "fifo", "synchrony", "safe", "views"]).await?;
+        cluster.finish().await
+    })
+}
+
+#[test]
+fn a_one_way_cut_makes_stable_parts() -> Result<()> {
+    scenario(Duration::from_secs(120), async {
+        let cluster = Plan::new(&["a", "b", "c"]).proxied().start().await?;
+        let (x, y, z) = three_members(&cluster).await?;
+        let streams = [&x, &y, &z].map(|r| r.stream("g", MIXED, 100, OFTEN));
+        z.until_more(100).await?;
+        // What a sends to b is lost; all else is well.
+        cluster.network()?.cut(&["a"], &["b"]);
+        let parts = until(PATIENCE, "a and b have parted", async || {
+            let (a, b) = (cluster.status("a").await?, cluster.status("b").await?);
+            let with = |status: &stentor_client::DaemonStatus, name: &str| {
+                status.members.iter().any(|member| member.name.as_str() == name)
+            };
+            ensure!(!with(&a, "b") && !with(&b, "a"), "a with {:?}, b with {:?}", a.members, b.members);
+            ensure!(with(&a, "c") || with(&b, "c"), "c is alone, though it is linked to both");
+            Ok((a.view, b.view))
+        })
+        .await?;
+        // They stay as they are, and deliver.
+        for member in [&x, &y, &z] {
+            member.until_more(500).await?;
+        }
+        let now = (cluster.status("a").await?.view, cluster.status("b").await?.view);
+        ensure!(parts == now, "the views go on changing: from {parts:?} to {now:?}");
+
+        cluster.network()?.heal();
+        all_together(&x, &y, &z).await?;
+        for stream in streams {
+            stream.stop().await?;
+        }
+        verdict("g", &[&x, &y, &z], &[], &["order", "fifo", "synchrony", "safe"]).await?;
+        cluster.finish().await
+    })
+}
+
+#[test]
+fn parts_change_again_and_again() -> Result<()> {
+    const CUTS: [&[&[&str]]; 6] = [
+        &[&["a"], &["b", "c"]],
+        &[&["a", "c"], &["b"]],
+        &[&["a"], &["b"], &["c"]],
+        &[&["a", "b"], &["c"]],
+        &[&["a", "b", "c"]],
+        &[&["a"], &["b"], &["c"]],
+    ];
+    scenario(Duration::from_secs(150), async {
+        let cluster = Plan::new(&["a", "b", "c"]).proxied().start().await?;
+        let (x, y, z) = three_members(&cluster).await?;
+        let streams = [&x, &y, &z].map(|r| r.stream("g", MIXED, 100, OFTEN));
+        for parts in CUTS {
+            // Straight from one to the other: views fall while the next ones are being agreed on.
+            cluster.network()?.heal();
+            cluster.network()?.split(parts);
+            for member in [&x, &y, &z] {
+                member.until_more(150).await?;
+            }
+        }
+        cluster.network()?.heal();
+        all_together(&x, &y, &z).await?;
+        for stream in streams {
+            stream.stop().await?;
+        }
+        verdict("g", &[&x, &y, &z], &[], &["order", "fifo", "self_delivery"]).await?;
+        cluster.finish().await
+    })
+}
+
+#[test]
+fn loss_and_delay_change_nothing_but_speed() -> Result<()> {
+    scenario(Duration::from_secs(120), async {
+        let cluster = Plan::new(&["a", "b", "c"]).proxied().start().await?;
+        let (x, y, z) = three_members(&cluster).await?;
+        cluster.network()?.set_all(Path { loss: 0.05, delay: Duration::from_millis(5), cut: false });
+        let streams = [&x, &y, &z].map(|r| r.stream("g", MIXED, 2000, OFTEN));
+        for member in [&x, &y, &z] {
+            member.until_more(2000).await?;
+        }
+        for stream in streams {
+            stream.stop().await?;
+        }
+        verdict("g", &[&x, &y, &z], &[], &["order", "fifo", "self_delivery", "safe"]).await?;
+        cluster.finish().await
+    })
+}
+
+#[test]
+fn without_a_majority_ordered_messages_are_refused_if_so_configured() -> Result<()> {
+    scenario(Duration::from_secs(90), async {
+        let plan = Plan::new(&["a", "b", "c"]).proxied().set("membership", "require_primary", true);
+        let cluster = plan.start().await?;
+        let member = Recorder::connect(&cluster.address("a"), "watch").await?;
+        member.join("g").await?;
+        let connection = stentor_client::Connection::connect(&cluster.address("a")).await?;
+        let (sender, mut receiver) = connection.split();
+        let y = cluster.connect("b", "y").await?;
+        y.join("g").await?;
+        member.until_members("g", &[&member, &y]).await?;
+        cluster.network()?.split(&[&["a"], &["b", "c"]]);
+        cluster.until_view(&["b", "c"]).await?;
+        member.until_members("g", &[&member]).await?;
+
+        let ordinal = sender.multicast(&["g"], Service::Agreed, "to nobody").await?;
+        let event = tokio::time::timeout(PATIENCE, receiver.recv()).await?;
+        match event?.context("closed")? {
+            Event::Rejected { ordinal: which, text, .. } => {
+                ensure!(which == ordinal && text.contains("majority"), "{which}: {text}");
+            }
+            other => anyhow::bail!("{other:?}"),
+        }
+        y.send(&["g"], Service::Agreed, 10).await?;
+        y.until_more(1).await?;
+        cluster.network()?.heal();
+        member.until_members("g", &[&member, &y]).await?;
+        verdict("g", &[&member, &y], &[], &["order"]).await?;
+        cluster.finish().await
+    })
+}
+
+/// A member of `g` on each daemon.
+async fn three_members(cluster: &Cluster) -> Result<(Recorder, Recorder, Recorder)> {
+    let (x, y, z) = (
+        cluster.connect("a", "x").await?,
+        cluster.connect("b", "y").await?,
+        cluster.connect("c", "z").await?,
+    );
+    for member in [&x, &y, &z] {
+        member.join("g").await?;
+    }
+    Ok((x, y, z))
+}
+
+/// Waits until all three are in one view, and messages flow.
+async fn all_together(x: &Recorder, y: &Recorder, z: &Recorder) -> Result<()> {
+    for member in [x, y, z] {
+        member.until_members("g", &[x, y, z]).await?;
+    }
+    for member in [x, y, z] {
+        member.until_more(100).await?;
+    }
+    Ok(())
+}
