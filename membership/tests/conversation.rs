@@ -302,3 +302,25 @@ fn without_a_majority_ordered_sends_can_be_refused() {
     assert_eq!(node.multicast(a, Service::Agreed, false, &content), Err(CommandError::NotPrimary));
     assert_eq!(node.multicast(a, Service::Fifo, false, &content), Ok(()));
 }
+
+#[test]
+fn a_daemon_that_cannot_join_a_standing_view_goes_on_alone() {
+    let mut net = Net::new(&["a", "b", "c"], &Config::default());
+    let a = net.member("a", &["g"]);
+    // Nothing comes from a to b any more: b notices it first, and agrees with c, which is linked to both.
+    let now = net.now;
+    net.node("b").handle_link_down(id("a"), now);
+    net.run(Duration::from_millis(300));
+    let now = net.now;
+    net.node("a").handle_link_down(id("b"), now);
+    net.run(Duration::from_secs(5));
+    assert_eq!(net.node("b").view().members[..], [id("b"), id("c")]);
+    assert_eq!(net.node("a").view().members[..], [id("a")]);
+    for name in ["a", "b", "c"] {
+        assert_eq!(net.node(name).phase(), Phase::Operational);
+    }
+    net.events.clear();
+    net.send("a", a, Service::Safe, &["g"], "alone");
+    net.run(TICK);
+    assert_eq!(net.story("a", a), ["alone"]);
+}

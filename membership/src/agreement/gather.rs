@@ -117,7 +117,7 @@ impl Agreement {
                 continue;
             }
             let mut with = chosen.clone();
-            if status.gathering || !self.all_linked(&status.members) {
+            if status.gathering || self.is_broken(&status.members) {
                 with.insert(peer);
             } else {
                 with.extend(&status.members);
@@ -133,6 +133,14 @@ impl Agreement {
     /// Whether all pairs of `daemons` are linked, as both ends of each say.
     fn all_linked(&self, daemons: &[DaemonId]) -> bool {
         daemons.iter().all(|&a| daemons.iter().all(|&b| self.says_linked(a, b)))
+    }
+
+    /// Whether a view is known not to stand: one of its members says that it is not linked to another. Of members that
+    /// I am not linked to nothing is known. As long as theirs say nothing else, their view stands, and they refuse to
+    /// leave it.
+    fn is_broken(&self, members: &[DaemonId]) -> bool {
+        let known = |member: &&DaemonId| **member == self.me || self.statuses.contains_key(*member);
+        members.iter().filter(known).any(|&a| !members.iter().all(|&b| self.says_linked(a, b)))
     }
 
     fn says_linked(&self, a: DaemonId, b: DaemonId) -> bool {
