@@ -57,3 +57,8 @@ pub use stentor_membership::{
     SessionName, Target, UnknownService,
 };
 pub use wire::{DaemonStatus, GoodbyeCode, Membership, RefusalCode};
+
+/// The program in the README, compiled with the documentation's tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -47,7 +47,8 @@ fn build() -> Result<PathBuf> {
     let profile = if directory == "debug" { "dev".into() } else { directory.to_owned() };
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
-        .args(["build", "--package", "stentor", "--bin", "stentor", "--message-format", "json", "--profile"])
+        // The whole workspace, so that dependencies have the features that they were built with for the tests.
+        .args(["build", "--workspace", "--bin", "stentor", "--message-format", "json", "--profile"])
         .arg(profile)
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
         .stdin(Stdio::null())
