@@ -25,6 +25,7 @@ pub(crate) enum Task {
     Wake { process: usize },
     Timer { process: usize, setting: u64 },
     Resume { process: usize },
+    Leave { process: usize, patience: u32 },
     Dial { from: usize, to: usize },
     Work { host: usize },
     Start { host: usize },
@@ -65,6 +66,8 @@ pub(crate) struct Cluster {
     /// By pair of hosts, the dialer first: the last link, and whether a dial is planned.
     pairs: BTreeMap<(usize, usize), Pair>,
     steps: u64,
+    /// Frames sent on streams.
+    pub(crate) streamed: u64,
 }
 
 #[derive(Debug, Default)]
@@ -104,6 +107,7 @@ impl Cluster {
             host_of: Vec::new(),
             pairs,
             steps: 0,
+            streamed: 0,
             options,
         })
     }
@@ -145,6 +149,11 @@ impl Cluster {
                     daemon.paused = false;
                     daemon.wake = None;
                     self.wake(self.host_of[process]);
+                }
+            }
+            Task::Leave { process, patience } => {
+                if self.running(process).is_some() {
+                    self.give(self.host_of[process], Input::Leave(patience));
                 }
             }
             Task::Dial { from, to } => self.dial(from, to),
@@ -204,7 +213,9 @@ impl Cluster {
             wake: None,
             timer: None,
             timer_setting: 0,
+            spins: 0,
             paused: false,
+            leaving: false,
             links: BTreeMap::new(),
             clients: Clients::new(number, self.config.clone()),
         };
@@ -244,7 +255,9 @@ impl Cluster {
         self.hosts[host].process = None;
         self.note(format_args!("{} has left", daemon.id()));
         self.counts.add_stats(&daemon.node.stats());
-        self.history.processes[daemon.number].fate = Fate::Left;
+        let unfinished = daemon.node.has_unfinished_sends();
+        self.history.processes[daemon.number].fate =
+            if unfinished { Fate::LeftUnfinished } else { Fate::Left };
         self.hosts[host].left = true;
         for link in self.links_of(daemon.number) {
             let side = self.network.side_of(link, daemon.number);

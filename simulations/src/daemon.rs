@@ -22,8 +22,8 @@ pub(crate) enum Input {
     Retry(usize),
     /// Its clients show that they can be heard.
     Probe,
-    /// The daemon is stopped in order.
-    Leave,
+    /// The daemon is stopped in order; it may wait so many times until nothing is under way.
+    Leave(u32),
 }
 
 /// One running daemon.
@@ -39,7 +39,11 @@ pub(crate) struct Daemon {
     /// When its timer fires, and which setting of the timer that is.
     pub(crate) timer: Option<Timestamp>,
     pub(crate) timer_setting: u64,
+    /// How many times in a row it was due at once again.
+    pub(crate) spins: u32,
     pub(crate) paused: bool,
+    /// It is being stopped: its clients do nothing more.
+    pub(crate) leaving: bool,
     /// The link to each peer that the node was told of.
     pub(crate) links: BTreeMap<DaemonId, LinkId>,
     pub(crate) clients: Clients,

@@ -47,7 +47,9 @@ pub enum Fate {
     Live,
     /// Without warning.
     Crashed,
-    /// In order.
+    /// In order, with something of its clients still under way.
+    LeftUnfinished,
+    /// In order, after all that its clients had sent was everywhere.
     Left,
 }
 

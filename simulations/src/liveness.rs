@@ -45,6 +45,19 @@ impl Cluster {
         }
         if self.wait(self.schedule.now(), |cluster| cluster.not_whole().or_else(|| cluster.not_done())) {
             self.history.settled = true;
+            self.stay_quiet();
+        }
+    }
+
+    /// When all is everywhere and everybody knows it, only heartbeats are sent.
+    fn stay_quiet(&mut self) {
+        self.run_until(self.schedule.now() + self.options.node.suspect_after_min);
+        let before = self.streamed;
+        self.run_until(self.schedule.now() + self.options.node.suspect_after_min);
+        let frames = self.streamed - before;
+        if frames > 0 && self.broken.is_none() {
+            let text = format!("{frames} frames are sent although all is known to all{}", self.status());
+            self.broken = Some(Violation { promise: PROMISE, text });
         }
     }
 

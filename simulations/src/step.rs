@@ -9,6 +9,10 @@ use crate::trace::digest;
 
 /// A node that gives more frames or events than this in one step will never stop.
 const OUTPUTS_MAX: usize = 200_000;
+/// What frames may need beyond their configured size: statuses, answers, the heads of resends.
+const FRAME_SLACK: usize = 4096;
+/// So many times in a row a timer may be due at once when it was just handled.
+const SPINS_MAX: u32 = 3;
 
 impl Cluster {
     /// A daemon works off its inbox, or a part of it.
@@ -19,15 +23,22 @@ impl Cluster {
         let all = daemon.inbox.len();
         let partial = all > 1 && self.dice.chance(self.options.machine.partial_permille);
         let count = if partial { self.dice.index(all) + 1 } else { all };
-        let mut leaves = false;
+        let (mut leaves, mut timer) = (false, false);
         for input in daemon.inbox.drain(..count).collect::<Vec<_>>() {
-            leaves |= matches!(input, Input::Leave);
-            self.handle(&mut daemon, input);
+            timer |= matches!(input, Input::Timer);
+            if let Input::Leave(patience) = input {
+                leaves = self.leave(&mut daemon, patience);
+            } else {
+                self.handle(&mut daemon, input);
+            }
             if leaves {
                 break;
             }
         }
         self.drain(&mut daemon);
+        if timer && !leaves {
+            self.check_timer(&mut daemon);
+        }
         daemon.node.check_invariants();
         let after = (daemon.node.phase(), daemon.node.stats().views);
         self.hosts[host].daemon = Some(daemon);
@@ -51,6 +62,7 @@ impl Cluster {
                 daemon.timer = None;
                 daemon.node.handle_timeout(now);
             }
+            Input::Work if daemon.leaving => {}
             Input::Work => {
                 self.take_events(daemon);
                 let done = self.workload.act(&mut daemon.clients, &mut daemon.node, &mut self.history);
@@ -68,10 +80,32 @@ impl Cluster {
                 let done = self.workload.probe(&mut daemon.clients, &mut daemon.node, &mut self.history);
                 done.unwrap_or_else(|broken| self.fail(broken));
             }
-            Input::Leave => {
-                self.drain(daemon);
-                daemon.node.leave_cluster(now);
-            }
+            // Handled by its caller, who ends the step with it.
+            Input::Leave(_) => {}
+        }
+    }
+
+    /// An orderly stop waits a while for what is under way; true when the daemon ends now.
+    fn leave(&mut self, daemon: &mut Daemon, patience: u32) -> bool {
+        let now = self.schedule.now();
+        daemon.leaving = true;
+        self.drain(daemon);
+        if daemon.node.has_unfinished_sends() && patience > 0 {
+            let (process, pause) = (daemon.number, self.options.node.heartbeat / 4);
+            self.schedule.after(pause, Task::Leave { process, patience: patience - 1 });
+            return false;
+        }
+        daemon.node.leave_cluster(now);
+        true
+    }
+
+    /// A timer that was handled must not be due at once again and again: a daemon would spin.
+    fn check_timer(&mut self, daemon: &mut Daemon) {
+        let now = self.schedule.now();
+        let again = daemon.node.poll_timeout().is_some_and(|due| due <= now);
+        daemon.spins = if again { daemon.spins + 1 } else { 0 };
+        if daemon.spins > SPINS_MAX {
+            self.fail(format!("{} sets its timer to the past again and again", daemon.id()));
         }
     }
 
@@ -161,6 +195,14 @@ impl Cluster {
         if self.trace.is_on() {
             self.note(format_args!("{} > {to} {channel:?}: {}", daemon.id(), digest(&payload)));
         }
+        let (kind, limit) = match channel {
+            Channel::Stream => ("frame", self.options.node.frame + FRAME_SLACK),
+            Channel::Datagram => ("datagram", self.options.node.datagram),
+        };
+        if payload.len() > limit {
+            self.fail(format!("{} sends a {kind} of {} bytes, above {limit}", daemon.id(), payload.len()));
+        }
+        self.streamed += u64::from(channel == Channel::Stream);
         let Some(link) = daemon.links.get(&to).copied() else {
             return self.fail(format!("{} sends to {to}, to which it has no link", daemon.id()));
         };

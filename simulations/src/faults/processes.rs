@@ -43,7 +43,8 @@ impl Cluster {
 
     pub(super) fn leave_some(&mut self, host: Option<usize>) {
         let Some(host) = self.some_running(host) else { return };
-        self.give(host, Input::Leave);
+        let patience = if self.faults.dice.chance(500) { 100 } else { 0 };
+        self.give(host, Input::Leave(patience));
         if self.faults.dice.chance(self.faults.options.restart_permille) {
             let span = self.faults.dice.exponential(self.options.node.suspect_after_max);
             self.schedule.after(span, Task::Start { host });

@@ -1,11 +1,13 @@
 //! E7: messages at Fifo and above from one session are delivered in the order of sending, and none is skipped and
-//! then followed by a later one of that session in that view.
+//! then followed by a later one of that session in that view. What a session sends after a join or leave of its own
+//! comes after that, from Reliable on; what it sent before comes before, from Fifo on.
 
 use std::collections::BTreeMap;
 
-use stentor_membership::{Service, ViewId};
+use stentor_membership::{Cause, GroupName, GroupViewId, Service, ViewId};
 
 use crate::facts::{Facts, Stay, Told, What};
+use crate::history::Entry;
 
 pub(super) fn check(facts: &Facts<'_>) -> Result<(), String> {
     for told in &facts.told {
@@ -15,6 +17,92 @@ pub(super) fn check(facts: &Facts<'_>) -> Result<(), String> {
     for (process, stays) in facts.stays.iter().enumerate() {
         for stay in stays {
             no_gap(facts, &sent, process, stay)?;
+        }
+    }
+    around_own_changes(facts)
+}
+
+/// When a session asked for a change of a group, by the group view that came of it.
+type Asked = BTreeMap<(GroupName, GroupViewId), (usize, usize)>;
+
+/// The n-th join that a session was told of is the n-th that it asked for; so with leaves.
+fn asked_for(facts: &Facts<'_>) -> Asked {
+    let mut asked = Asked::new();
+    for (session, told) in facts.told.iter().enumerate() {
+        let (me, process) = (facts.history.sessions[session].name, facts.history.sessions[session].process);
+        let mut joins: BTreeMap<GroupName, Vec<usize>> = BTreeMap::new();
+        let mut leaves: BTreeMap<GroupName, Vec<usize>> = BTreeMap::new();
+        for (at, entry) in facts.history.processes[process].entries.iter().enumerate().rev() {
+            match entry {
+                Entry::Join(s, group) if *s == session => joins.entry(*group).or_default().push(at),
+                Entry::Leave(s, group) if *s == session => leaves.entry(*group).or_default().push(at),
+                _ => {}
+            }
+        }
+        for told in told {
+            let What::Change(change) = told.what else { continue };
+            let list = match change.cause {
+                Cause::Join(who) if who == me => &mut joins,
+                Cause::Leave(who) if who == me => &mut leaves,
+                _ => continue,
+            };
+            if let Some(at) = list.get_mut(&change.group).and_then(Vec::pop) {
+                asked.insert((change.group, change.view), (session, at));
+            }
+        }
+    }
+    asked
+}
+
+/// A session's messages keep to their side of its own joins and leaves, at every daemon.
+fn around_own_changes(facts: &Facts<'_>) -> Result<(), String> {
+    let asked = asked_for(facts);
+    for process in &facts.history.processes {
+        // By session: its last message and its last change so far, by when it asked for them.
+        let mut messages: BTreeMap<usize, (usize, usize)> = BTreeMap::new();
+        let mut changes: BTreeMap<usize, usize> = BTreeMap::new();
+        for entry in &process.entries {
+            match entry {
+                Entry::Message(message) => {
+                    let Some(Some((_, accepted))) = facts.accepted.get(message.send).copied() else {
+                        continue;
+                    };
+                    let session = facts.history.sends[message.send].session;
+                    if facts.service(message.send) >= Service::Fifo
+                        && changes.get(&session).is_some_and(|change| *change > accepted)
+                    {
+                        let name = facts.name(message.send);
+                        return Err(format!(
+                            "{} delivers {name} after a later change of its session",
+                            process.id
+                        ));
+                    }
+                    let last = messages.entry(session).or_insert((accepted, message.send));
+                    if facts.service(message.send) >= Service::Reliable {
+                        *last = (*last).max((accepted, message.send));
+                    }
+                }
+                Entry::Membership(change) => {
+                    let Some((session, at)) = asked.get(&(change.group, change.view)).copied() else {
+                        continue;
+                    };
+                    let overtaken = messages.get(&session).filter(|(accepted, send)| {
+                        *accepted > at && facts.service(*send) >= Service::Reliable
+                    });
+                    if let Some((_, send)) = overtaken {
+                        return Err(format!(
+                            "{} delivers {} before {:?} of group {}, which its session asked for earlier",
+                            process.id,
+                            facts.name(*send),
+                            change.cause,
+                            change.group
+                        ));
+                    }
+                    let last = changes.entry(session).or_insert(at);
+                    *last = (*last).max(at);
+                }
+                _ => {}
+            }
         }
     }
     Ok(())
@@ -144,6 +232,50 @@ mod tests {
         story.deliver(&[0, 1], a);
         story.deliver(&[0, 1], c);
         story.breaks("E7 FIFO");
+    }
+
+    /// A session of daemon 0 that joins a group in which there is a session of daemon 1.
+    fn newcomer() -> (Story, usize, usize) {
+        let mut story = Story::together(2);
+        let t = story.connect(1, "t");
+        story.join(&[1], t, "g", &[t]);
+        let s = story.connect(0, "s");
+        (story, s, t)
+    }
+
+    #[test]
+    fn a_message_in_front_of_an_earlier_join_of_its_session_is_seen() {
+        for (service, wrong) in [(Service::Reliable, true), (Service::Unreliable, false)] {
+            let (mut story, s, t) = newcomer();
+            story.join(&[0, 1], s, "g", &[s, t]);
+            let m = story.send_to(s, service, &["g"]);
+            story.deliver_to(0, m, &[s]);
+            story.deliver_to(1, m, &[t]);
+            story.is_right();
+            let entries = story.entries(1);
+            let last = entries.len() - 1;
+            entries.swap(last - 1, last);
+            if wrong {
+                story.breaks("E7 FIFO");
+            } else {
+                story.is_right();
+            }
+        }
+    }
+
+    #[test]
+    fn a_message_behind_a_later_join_of_its_session_is_seen() {
+        for (service, wrong) in [(Service::Fifo, true), (Service::Reliable, false)] {
+            let (mut story, s, t) = newcomer();
+            let m = story.send_to(s, service, &["g"]);
+            story.join(&[0, 1], s, "g", &[s, t]);
+            story.deliver_to(1, m, &[t]);
+            if wrong {
+                story.breaks("E7 FIFO");
+            } else {
+                story.is_right();
+            }
+        }
     }
 
     #[test]

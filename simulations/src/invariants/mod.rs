@@ -17,6 +17,7 @@
 //! | `no_holes` | E10: nothing in front of a delivered message is missing | CKV Reliable Total Order, EVS 6 |
 //! | `safe_delivery` | E11: what is delivered as safe, all of the configuration deliver | EVS 7 |
 //! | `transitional_set` | E12: who moves together agrees on who does | CKV Transitional Set |
+//! | `orderly_leave` | a daemon that leaves with nothing under way takes nothing with it | the core's interface |
 //! | `group_views` | E13: views of a group agree and follow from their causes | EVS 2, for groups |
 //! | `group_synchrony` | E13: members that move together have got the same | CKV Virtual Synchrony, for groups |
 //!
@@ -32,6 +33,7 @@ mod monotone_views;
 mod no_creation;
 mod no_duplicate;
 mod no_holes;
+mod orderly_leave;
 mod receivers;
 mod safe_delivery;
 mod self_delivery;
@@ -82,6 +84,7 @@ const ALL: &[(&str, Check)] = &[
     ("E10 no holes", no_holes::check),
     ("E11 safe", safe_delivery::check),
     ("E12 transitional agreement", transitional_set::check),
+    ("orderly leave", orderly_leave::check),
     ("E13 group views", group_views::check),
     ("E13 group synchrony", group_synchrony::check),
 ];
