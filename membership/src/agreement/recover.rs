@@ -184,7 +184,7 @@ impl Agreement {
         if !complete || !attempt.recovered.insert(self.me) {
             return;
         }
-        self.obliged.extend(&plan.along);
+        self.obliged.extend(&plan.ending.obliged);
         let (id, members) = (attempt.id, attempt.members.clone());
         for member in members {
             self.send(member, &Header::Recovered { id });
