@@ -19,7 +19,7 @@ use crate::process::{Process, Signal, run};
 use crate::proxy::Network;
 use crate::recorder::Recorder;
 use crate::scenario::say;
-use crate::wait::{PATIENCE, until};
+use crate::wait::{PATIENCE, until_every};
 
 /// Lines of each daemon's log that are shown when a test fails.
 const SHOWN: usize = 60;
@@ -250,7 +250,9 @@ impl Cluster {
     /// # Errors
     /// What the last look showed instead.
     pub async fn until_view(&self, names: &[&str]) -> Result<()> {
-        until(PATIENCE, &format!("{names:?} are one view"), async || {
+        // Each look is a session: not too many of them.
+        let pause = Duration::from_millis(50);
+        until_every(pause, PATIENCE, &format!("{names:?} are one view"), async || {
             let mut view = None;
             for name in names {
                 let status = self.status(name).await?;

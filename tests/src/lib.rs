@@ -7,6 +7,7 @@ pub mod binary;
 pub mod checker;
 pub mod cluster;
 pub mod log;
+pub mod members;
 pub mod payload;
 pub mod process;
 pub mod proxy;

@@ -14,7 +14,20 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 ///
 /// # Errors
 /// The last error of `attempt` once `limit` has passed.
-pub async fn until<T>(limit: Duration, what: &str, mut attempt: impl AsyncFnMut() -> Result<T>) -> Result<T> {
+pub async fn until<T>(limit: Duration, what: &str, attempt: impl AsyncFnMut() -> Result<T>) -> Result<T> {
+    until_every(PAUSE, limit, what, attempt).await
+}
+
+/// As [`until`], with this time between two attempts.
+///
+/// # Errors
+/// As [`until`].
+pub async fn until_every<T>(
+    pause: Duration,
+    limit: Duration,
+    what: &str,
+    mut attempt: impl AsyncFnMut() -> Result<T>,
+) -> Result<T> {
     let deadline = Instant::now() + limit;
     loop {
         let late = Instant::now() > deadline;
@@ -23,7 +36,7 @@ pub async fn until<T>(limit: Duration, what: &str, mut attempt: impl AsyncFnMut(
             Err(error) if late => {
                 return Err(error).with_context(|| format!("waited {limit:?} in vain until {what}"));
             }
-            Err(_) => tokio::time::sleep(PAUSE).await,
+            Err(_) => tokio::time::sleep(pause).await,
         }
     }
 }

@@ -6,27 +6,22 @@ use anyhow::{Result, ensure};
 use stentor_membership::Service;
 use stentor_tests::cluster::{Cluster, Plan};
 use stentor_tests::log::{Log, What};
-use stentor_tests::recorder::Recorder;
+use stentor_tests::members::{keep_sending, stop_sending, three_members};
 use stentor_tests::scenario::{say, scenario};
 use stentor_tests::verdict::verdict;
-
-const MIXED: &[Service] =
-    &[Service::Agreed, Service::Safe, Service::Fifo, Service::Causal, Service::Reliable, Service::Agreed];
 
 #[test]
 fn a_crash_under_load_breaks_no_promise() -> Result<()> {
     scenario(Duration::from_secs(90), async {
         let mut cluster = Plan::new(&["a", "b", "c"]).start().await?;
-        let (x, y, z) = three_members(&cluster).await?;
-        let streams = [&x, &y, &z].map(|r| r.stream("g", MIXED, 200, Duration::from_millis(1)));
+        let [x, y, z] = three_members(&cluster).await?;
+        let streams = keep_sending([&x, &y, &z], 200);
         z.until_more(300).await?;
         cluster.kill("c")?;
         x.until_members("g", &[&x, &y]).await?;
         y.until_members("g", &[&x, &y]).await?;
         x.until_more(300).await?;
-        for stream in streams {
-            stream.stop().await?;
-        }
+        stop_sending(streams).await?;
         verdict("g", &[&x, &y], &[&z], &["order", "prefix", "fifo", "causal", "synchrony", "safe"]).await?;
         cluster.finish().await
     })
@@ -82,9 +77,7 @@ async fn failover(cluster: &mut Cluster, victim: &str, left: &str, right: &str) 
         survivor.until_more(100).await?;
         longest = longest.max(survivor.look(|log| gap(log, killed)));
     }
-    for stream in streams {
-        stream.stop().await?;
-    }
+    stop_sending(streams).await?;
     for survivor in survivors {
         survivor.close().await?;
     }
@@ -103,17 +96,15 @@ fn gap(log: &Log, since: Instant) -> Duration {
 fn an_orderly_stop_needs_no_timeout() -> Result<()> {
     scenario(Duration::from_secs(90), async {
         let mut cluster = patient_plan().start().await?;
-        let (x, y, z) = three_members(&cluster).await?;
-        let streams = [&x, &y, &z].map(|r| r.stream("g", MIXED, 200, Duration::from_millis(1)));
+        let [x, y, z] = three_members(&cluster).await?;
+        let streams = keep_sending([&x, &y, &z], 200);
         z.until_more(100).await?;
         let status = cluster.terminate("c").await?;
         ensure!(status.code() == Some(0), "c ended with {status}");
         x.until_members("g", &[&x, &y]).await?;
         y.until_members("g", &[&x, &y]).await?;
         x.until_more(100).await?;
-        for stream in streams {
-            stream.stop().await?;
-        }
+        stop_sending(streams).await?;
         let reason = z.ended().unwrap_or_default();
         ensure!(reason.contains("shutting down"), "the session on c was told: {reason:?}");
         verdict("g", &[&x, &y], &[&z], &["order", "fifo", "synchrony"]).await?;
@@ -150,17 +141,4 @@ fn joins_and_leaves_need_no_timeout() -> Result<()> {
 fn patient_plan() -> Plan {
     let plan = Plan::new(&["a", "b", "c"]).set("membership", "heartbeat", "1min");
     plan.set("membership", "suspect_after_min", "5min").set("membership", "suspect_after_max", "5min")
-}
-
-/// A member of `g` on each daemon.
-async fn three_members(cluster: &Cluster) -> Result<(Recorder, Recorder, Recorder)> {
-    let (x, y, z) = (
-        cluster.connect("a", "x").await?,
-        cluster.connect("b", "y").await?,
-        cluster.connect("c", "z").await?,
-    );
-    for member in [&x, &y, &z] {
-        member.join("g").await?;
-    }
-    Ok((x, y, z))
 }

@@ -5,25 +5,21 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use stentor_client::Event;
 use stentor_membership::Service;
-use stentor_tests::cluster::{Cluster, Plan};
+use stentor_tests::cluster::Plan;
 use stentor_tests::log::What;
+use stentor_tests::members::{keep_sending, stop_sending, three_members, until_together};
 use stentor_tests::proxy::Path;
 use stentor_tests::recorder::Recorder;
 use stentor_tests::scenario::scenario;
 use stentor_tests::verdict::verdict;
 use stentor_tests::wait::{PATIENCE, until};
 
-const MIXED: &[Service] =
-    &[Service::Agreed, Service::Safe, Service::Fifo, Service::Causal, Service::Reliable, Service::Agreed];
-
-const OFTEN: Duration = Duration::from_millis(2);
-
 #[test]
 fn both_parts_go_on_and_merge() -> Result<()> {
     scenario(Duration::from_secs(120), async {
         let cluster = Plan::new(&["a", "b", "c"]).proxied().start().await?;
-        let (x, y, z) = three_members(&cluster).await?;
-        let streams = [&x, &y, &z].map(|r| r.stream("g", MIXED, 300, OFTEN));
+        let [x, y, z] = three_members(&cluster).await?;
+        let streams = keep_sending([&x, &y, &z], 300);
         for member in [&x, &y, &z] {
             member.until_more(200).await?;
         }
@@ -42,10 +38,8 @@ fn both_parts_go_on_and_merge() -> Result<()> {
         ensure!(cluster.status("b").await?.primary && cluster.status("c").await?.primary, "two of three are");
 
         cluster.network()?.heal();
-        all_together(&x, &y, &z).await?;
-        for stream in streams {
-            stream.stop().await?;
-        }
+        until_together(&[&x, &y, &z]).await?;
+        stop_sending(streams).await?;
         let properties = ["order", "prefix", "fifo", "causal", "self_delivery", "synchrony", "safe", "views"];
         verdict("g", &[&x, &y, &z], &[], &properties).await?;
         cluster.finish().await
@@ -56,11 +50,11 @@ fn both_parts_go_on_and_merge() -> Result<()> {
 fn groups_change_in_both_parts() -> Result<()> {
     scenario(Duration::from_secs(120), async {
         let cluster = Plan::new(&["a", "b", "c"]).proxied().start().await?;
-        let (x, y, z) = three_members(&cluster).await?;
+        let [x, y, z] = three_members(&cluster).await?;
         cluster.network()?.split(&[&["a", "b"], &["c"]]);
         x.until_members("g", &[&x, &y]).await?;
         z.until_members("g", &[&z]).await?;
-        let streams = [&x, &z].map(|r| r.stream("g", MIXED, 50, OFTEN));
+        let streams = keep_sending([&x, &z], 50);
         y.leave("g").await?;
         let v = cluster.connect("b", "v").await?;
         v.join("g").await?;
@@ -75,9 +69,7 @@ fn groups_change_in_both_parts() -> Result<()> {
         for member in all {
             member.until_members("g", &all).await?;
         }
-        for stream in streams {
-            stream.stop().await?;
-        }
+        stop_sending(streams).await?;
         verdict("g", &all, &[], &["order", "prefix", "fifo", "synchrony", "safe", "views"]).await?;
         cluster.finish().await
     })
@@ -87,8 +79,8 @@ fn groups_change_in_both_parts() -> Result<()> {
 fn a_one_way_cut_makes_stable_parts() -> Result<()> {
     scenario(Duration::from_secs(120), async {
         let cluster = Plan::new(&["a", "b", "c"]).proxied().start().await?;
-        let (x, y, z) = three_members(&cluster).await?;
-        let streams = [&x, &y, &z].map(|r| r.stream("g", MIXED, 100, OFTEN));
+        let [x, y, z] = three_members(&cluster).await?;
+        let streams = keep_sending([&x, &y, &z], 100);
         z.until_more(100).await?;
         // What a sends to b is lost; all else is well.
         cluster.network()?.cut(&["a"], &["b"]);
@@ -110,10 +102,8 @@ fn a_one_way_cut_makes_stable_parts() -> Result<()> {
         ensure!(parts == now, "the views go on changing: from {parts:?} to {now:?}");
 
         cluster.network()?.heal();
-        all_together(&x, &y, &z).await?;
-        for stream in streams {
-            stream.stop().await?;
-        }
+        until_together(&[&x, &y, &z]).await?;
+        stop_sending(streams).await?;
         verdict("g", &[&x, &y, &z], &[], &["order", "fifo", "synchrony", "safe"]).await?;
         cluster.finish().await
     })
@@ -131,8 +121,8 @@ fn parts_change_again_and_again() -> Result<()> {
     ];
     scenario(Duration::from_secs(150), async {
         let cluster = Plan::new(&["a", "b", "c"]).proxied().start().await?;
-        let (x, y, z) = three_members(&cluster).await?;
-        let streams = [&x, &y, &z].map(|r| r.stream("g", MIXED, 100, OFTEN));
+        let [x, y, z] = three_members(&cluster).await?;
+        let streams = keep_sending([&x, &y, &z], 100);
         for parts in CUTS {
             // Straight from one to the other: views fall while the next ones are being agreed on.
             cluster.network()?.heal();
@@ -142,10 +132,8 @@ fn parts_change_again_and_again() -> Result<()> {
             }
         }
         cluster.network()?.heal();
-        all_together(&x, &y, &z).await?;
-        for stream in streams {
-            stream.stop().await?;
-        }
+        until_together(&[&x, &y, &z]).await?;
+        stop_sending(streams).await?;
         verdict("g", &[&x, &y, &z], &[], &["order", "fifo", "self_delivery"]).await?;
         cluster.finish().await
     })
@@ -155,15 +143,13 @@ fn parts_change_again_and_again() -> Result<()> {
 fn loss_and_delay_change_nothing_but_speed() -> Result<()> {
     scenario(Duration::from_secs(120), async {
         let cluster = Plan::new(&["a", "b", "c"]).proxied().start().await?;
-        let (x, y, z) = three_members(&cluster).await?;
+        let [x, y, z] = three_members(&cluster).await?;
         cluster.network()?.set_all(Path { loss: 0.05, delay: Duration::from_millis(5), cut: false });
-        let streams = [&x, &y, &z].map(|r| r.stream("g", MIXED, 2000, OFTEN));
+        let streams = keep_sending([&x, &y, &z], 2000);
         for member in [&x, &y, &z] {
             member.until_more(2000).await?;
         }
-        for stream in streams {
-            stream.stop().await?;
-        }
+        stop_sending(streams).await?;
         verdict("g", &[&x, &y, &z], &[], &["order", "fifo", "self_delivery", "safe"]).await?;
         cluster.finish().await
     })
@@ -200,28 +186,4 @@ fn without_a_majority_ordered_messages_are_refused_if_so_configured() -> Result<
         verdict("g", &[&member, &y], &[], &["order"]).await?;
         cluster.finish().await
     })
-}
-
-/// A member of `g` on each daemon.
-async fn three_members(cluster: &Cluster) -> Result<(Recorder, Recorder, Recorder)> {
-    let (x, y, z) = (
-        cluster.connect("a", "x").await?,
-        cluster.connect("b", "y").await?,
-        cluster.connect("c", "z").await?,
-    );
-    for member in [&x, &y, &z] {
-        member.join("g").await?;
-    }
-    Ok((x, y, z))
-}
-
-/// Waits until all three are in one view, and messages flow.
-async fn all_together(x: &Recorder, y: &Recorder, z: &Recorder) -> Result<()> {
-    for member in [x, y, z] {
-        member.until_members("g", &[x, y, z]).await?;
-    }
-    for member in [x, y, z] {
-        member.until_more(100).await?;
-    }
-    Ok(())
 }
