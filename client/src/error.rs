@@ -171,7 +171,7 @@ pub enum TryRecvError {
 fn advice(code: GoodbyeCode) -> &'static str {
     match code {
         GoodbyeCode::ShuttingDown => "connect to another daemon, or again when it is back",
-        GoodbyeCode::TooSlow => "receive faster or join fewer groups, and connect again",
+        GoodbyeCode::TooSlow => "then connect again",
         GoodbyeCode::Protocol | GoodbyeCode::Version => "use matching releases of daemon and client",
         GoodbyeCode::NameTaken | GoodbyeCode::NameInvalid => "choose another name",
         GoodbyeCode::TooManySessions => "close other sessions, or have max_sessions raised",

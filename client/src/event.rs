@@ -36,12 +36,17 @@ pub enum Event {
 /// A delivered message. Cheap to clone; its payload shares memory with what was read together with it.
 #[derive(Clone)]
 pub struct Message {
-    pub(crate) sender: MemberName,
-    pub(crate) service: Service,
-    pub(crate) content: Content,
+    sender: MemberName,
+    service: Service,
+    content: Content,
 }
 
 impl Message {
+    /// A message as a [`Receiver`](crate::Receiver) yields it, for tests of programs.
+    pub fn new(sender: MemberName, service: Service, content: Content) -> Self {
+        Self { sender, service, content }
+    }
+
     /// The session that sent it; messages to this name reach that session alone.
     pub fn sender(&self) -> MemberName {
         self.sender

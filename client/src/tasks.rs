@@ -122,7 +122,7 @@ impl Reader {
             match frame {
                 DaemonFrame::Message { sender, service, content } => {
                     size += content.encoded().len();
-                    events.push(Event::Message(Message { sender, service, content }));
+                    events.push(Event::Message(Message::new(sender, service, content)));
                 }
                 DaemonFrame::Membership(membership) => {
                     size += size_of_val(&*membership.members) + size_of_val(&*membership.stayed);

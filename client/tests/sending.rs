@@ -303,7 +303,7 @@ async fn the_reason_of_the_end_reaches_everybody() {
         sender.close().await.unwrap_err().to_string(),
         sender.groups().await.unwrap_err().to_string(),
     ] {
-        assert!(text.contains("8 MiB are waiting") && text.contains("receive faster"), "{text}");
+        assert!(text.contains("8 MiB are waiting") && text.contains("connect again"), "{text}");
     }
 }
 

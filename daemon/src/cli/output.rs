@@ -328,7 +328,64 @@ fn names(line: &mut String, members: &[MemberName]) {
 
 #[cfg(test)]
 mod tests {
+    use stentor_client::{Content, GroupViewId};
+    use stentor_membership::{DaemonId, Position, ViewId};
+
     use super::*;
+
+    fn message(payload: &[u8]) -> Event {
+        let content = Content::new(&["g", "h"], 7, payload).unwrap();
+        Event::Message(Message::new("#s#d".parse().unwrap(), Service::Safe, content))
+    }
+
+    fn membership(cause: Cause) -> Event {
+        let (s, t) = ("#s#d".parse().unwrap(), "#t#e".parse().unwrap());
+        let proposer = DaemonId { name: "d".parse().unwrap(), incarnation: 0x1f };
+        let view = ViewId { epoch: 3, proposer };
+        let position = Position { clock: 5, rank: 1, index: 2 };
+        Event::Membership(Box::new(Membership {
+            group: "g".parse().unwrap(),
+            view: GroupViewId { view, toward: None, position },
+            members: [s, t].into(),
+            cause,
+            stayed: [s].into(),
+            sets: [vec![s], vec![t]].into(),
+        }))
+    }
+
+    fn json(event: &Event) -> String {
+        let mut out = Vec::new();
+        json_line(event, &mut out);
+        assert_eq!(out.pop(), Some(b'\n'));
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn the_lines_for_programs_have_these_keys() {
+        const MESSAGE: &str =
+            r##"{"event":"message","groups":["g","h"],"sender":"#s#d","service":"safe","tag":7,"##;
+        assert_eq!(json(&message("a\n\"ä".as_bytes())), format!(r##"{MESSAGE}"data":"a\n\"ä"}}"##));
+        assert_eq!(json(&message(b"a\xff")), format!(r##"{MESSAGE}"data_base64":"Yf8="}}"##));
+        let joined = Cause::Join("#t#e".parse().unwrap());
+        let expected = concat!(
+            r##"{"event":"membership","group":"g","view":"3@d~1f/5.1.2","members":["#s#d","#t#e"],"##,
+            r##""cause":"join","who":"#t#e","stayed":["#s#d"],"sets":[["#s#d"],["#t#e"]]}"##
+        );
+        assert_eq!(json(&membership(joined)), expected);
+        assert!(json(&membership(Cause::Network)).contains(r##""cause":"network","who":null"##));
+        let transitional = Event::Transitional { group: "g".parse().unwrap() };
+        assert_eq!(json(&transitional), r##"{"event":"transitional","group":"g"}"##);
+    }
+
+    #[test]
+    fn the_lines_for_people_are_one_line_each() {
+        let style = Style { colours: false };
+        assert_eq!(text_line(&message(b"a\nb"), style), "[g,h] #s#d (safe) (tag 7): a\\nb");
+        assert_eq!(
+            text_line(&membership(Cause::Network), style),
+            "* g: the network changed; 2 members: #s#d #t#e; with the same history: #s#d"
+        );
+    }
 
     #[test]
     fn a_hostile_text_stays_one_harmless_line() {
