@@ -46,8 +46,10 @@ impl SendArgs {
             words => (words, None),
         };
         for group in groups {
-            Target::parse(group)
-                .map_err(|error| clap::Error::raw(ErrorKind::ValueValidation, format!("{error}\n")))?;
+            Target::parse(group).map_err(|error| {
+                let text = format!("{group:?} is neither a group nor a session #name#daemon: {error}\n");
+                clap::Error::raw(ErrorKind::ValueValidation, text)
+            })?;
         }
         Ok((groups.to_vec(), text))
     }
@@ -144,7 +146,7 @@ mod tests {
         assert_eq!(parts(&["g", "#s#d", "-"]).unwrap(), (groups(&["g", "#s#d"]), None));
         assert_eq!(parts(&["--lines", "g", "h"]).unwrap(), (groups(&["g", "h"]), None));
         let error = parts(&["#g", "hello"]).unwrap_err().to_string();
-        assert!(error.contains("\"\""), "{error}");
+        assert!(error.contains("\"#g\" is neither a group nor a session #name#daemon"), "{error}");
         assert!(parts(&["g", "x", "--service", "best"]).is_err());
     }
 }
