@@ -63,6 +63,7 @@ impl Chat {
                     Some(event) => self.print(&text_line(&event, self.style)),
                     None => return Err(Disconnected::Closed.into()),
                 },
+                () = self.output.closed() => break,
             }
         }
         Ok(())

@@ -80,6 +80,7 @@ impl Printer {
                             joined = true;
                             continue;
                         }
+                        () = self.output.closed() => return Ok(()),
                     }
                 }
                 Err(error) => return Err(error.into()),

@@ -32,10 +32,9 @@ impl Output {
         let (report, end) = oneshot::channel();
         let write = move || {
             let mut out = io::stdout().lock();
-            let mut result = Ok(());
-            while let (Ok(()), Some(piece)) = (&result, queue.blocking_recv()) {
-                result = out.write_all(&piece).and_then(|()| out.flush());
-            }
+            let result = std::iter::from_fn(|| queue.blocking_recv())
+                .try_for_each(|piece| out.write_all(&piece).and_then(|()| out.flush()));
+            drop(queue);
             // Nobody waits for it after a signal.
             let _ = report.send(result);
         };
@@ -63,6 +62,11 @@ impl Output {
         }
         let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(PIECE));
         self.pieces.send(piece).await.is_ok()
+    }
+
+    /// Waits until nobody reads any more.
+    pub(crate) async fn closed(&self) {
+        self.pieces.closed().await;
     }
 
     /// Waits until all is written.
