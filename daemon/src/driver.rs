@@ -69,6 +69,8 @@ pub(crate) struct Driver {
     history: History,
     /// Sessions that have room again for what they have under way.
     unblocked: Vec<SessionId>,
+    /// Sessions that go on with their batch after what others have waiting.
+    deferred: Vec<SessionId>,
     /// The last protocol violation, until the node says that it closed the link.
     violation: Option<(DaemonId, String)>,
     /// Set while leaving: until when to wait for the others.
@@ -93,6 +95,7 @@ impl Driver {
             fanout: Fanout::default(),
             history: History::default(),
             unblocked: Vec::new(),
+            deferred: Vec::new(),
             violation: None,
             leaving: None,
             max_message,
@@ -117,21 +120,13 @@ impl Driver {
             let due = self.deadline();
             let now = self.now();
             if let Some(due) = due.filter(|due| *due <= now) {
-                // What arrived meanwhile counts first: a daemon that had to wait for the processor must not suspect
-                // peers whose signs of life it has not looked at.
-                if now.since(due) > LATE {
-                    for _ in 0..CATCH_UP {
-                        tokio::task::yield_now().await;
-                    }
+                self.be_due(now.since(due), &mut inbox).await;
+            } else if !self.deferred.is_empty() {
+                tokio::task::yield_now().await;
+                self.take_waiting(&mut inbox);
+                for session in std::mem::take(&mut self.deferred) {
+                    self.work(session);
                 }
-                let now = self.now();
-                for _ in 0..inbox::CAPACITY {
-                    let Ok(input) = inbox.try_recv() else { break };
-                    self.handle(input, now);
-                }
-                self.node.handle_timeout(now);
-                // Others get their turn even if this goes on for long.
-                tokio::task::consume_budget().await;
             } else {
                 arm(timer.as_mut(), self.start, due);
                 tokio::select! {
@@ -148,6 +143,30 @@ impl Driver {
             for input in inputs.drain(..) {
                 self.handle(input, now);
             }
+        }
+    }
+
+    /// Time has come for something in the node, `late` ago.
+    async fn be_due(&mut self, late: Duration, inbox: &mut Receiver<Input>) {
+        // What arrived meanwhile counts first: a daemon that had to wait for the processor must not suspect peers
+        // whose signs of life it has not looked at.
+        if late > LATE {
+            for _ in 0..CATCH_UP {
+                tokio::task::yield_now().await;
+            }
+        }
+        self.take_waiting(inbox);
+        self.node.handle_timeout(self.now());
+        // Others get their turn even if this goes on for long.
+        tokio::task::consume_budget().await;
+    }
+
+    /// Handles what is in the inbox already.
+    fn take_waiting(&mut self, inbox: &mut Receiver<Input>) {
+        let now = self.now();
+        for _ in 0..inbox::CAPACITY {
+            let Ok(input) = inbox.try_recv() else { break };
+            self.handle(input, now);
         }
     }
 

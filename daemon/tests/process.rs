@@ -1,5 +1,7 @@
 //! The daemon as a process: how it starts, refuses to start, and stops.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::fs;
 use std::io::Read;
 use std::net::UdpSocket;
@@ -117,7 +119,8 @@ impl Drop for Daemon {
 async fn view_of(sender: &Sender, count: usize) {
     let until = Instant::now() + LIMIT;
     loop {
-        let members = sender.status().await.unwrap().members;
+        let status = tokio::time::timeout(LIMIT, sender.status()).await.unwrap();
+        let members = status.unwrap().members;
         if members.len() == count {
             return;
         }
@@ -153,10 +156,11 @@ async fn three_daemons_agree_deliver_and_part_in_order() {
     let large = vec![9; 5 << 20];
     to_c.multicast(&["g"], Service::Agreed, &large).await.unwrap();
     assert_eq!(payload(&mut from_a).await, large);
+    assert_eq!(payload(&mut from_c).await, large);
 
     // An orderly stop: what was sent arrives, the program is told, the others need no timeout.
     to_c.multicast(&["g"], Service::Agreed, "last words").await.unwrap();
-    to_c.status().await.unwrap();
+    tokio::time::timeout(LIMIT, to_c.status()).await.unwrap().unwrap();
     let stopped = Instant::now();
     daemons[2].signal(Signal::TERM);
     assert_eq!(payload(&mut from_a).await, b"last words");

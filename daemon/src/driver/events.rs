@@ -5,6 +5,7 @@ use stentor_membership::{Cause, CloseReason, DaemonId, Event, Membership};
 use tracing::{debug, info, warn};
 
 use super::Driver;
+use crate::transport::board::Severity;
 use crate::transport::link::Close;
 
 impl Driver {
@@ -59,7 +60,8 @@ impl Driver {
                 self.links.close(peer, Close::Leaving, "you left");
             }
             (CloseReason::Silent, _) => {
-                warn!(%peer, "the peer is silent: suspected");
+                let reason = "nothing was heard from it for too long".to_owned();
+                self.board.trouble(Some(peer.name), Severity::Lasting, reason);
                 self.links.close(peer, Close::GivenUp, "nothing was heard from you for too long");
             }
             (CloseReason::Violation, error) => {

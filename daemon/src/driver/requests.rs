@@ -22,6 +22,8 @@ enum Outcome {
     Done,
     /// It has to wait until the node says that there is room.
     Busy(ClientFrame),
+    /// It cost more than a message: the rest of the batch comes after what others have waiting.
+    Costly,
     /// It ended the session.
     Ended,
 }
@@ -67,16 +69,15 @@ impl Driver {
         let mut work = std::mem::take(&mut session.work);
         while let Some(frame) = work.blocked.take().or_else(|| work.frames.next()) {
             match self.handle_frame(id, frame) {
-                Outcome::Done => {}
+                Outcome::Done => continue,
                 Outcome::Ended => return,
-                Outcome::Busy(frame) => {
-                    work.blocked = Some(frame);
-                    if let Some(session) = self.sessions.get_mut(id) {
-                        session.work = work;
-                    }
-                    return;
-                }
+                Outcome::Busy(frame) => work.blocked = Some(frame),
+                Outcome::Costly => self.deferred.push(id),
             }
+            if let Some(session) = self.sessions.get_mut(id) {
+                session.work = work;
+            }
+            return;
         }
         match work.end {
             None => {
@@ -95,23 +96,25 @@ impl Driver {
     fn handle_frame(&mut self, id: SessionId, frame: ClientFrame) -> Outcome {
         match frame {
             ClientFrame::Multicast { service, discard_self, content } => {
-                return self.multicast(id, service, discard_self, content);
+                self.multicast(id, service, discard_self, content)
             }
             ClientFrame::Join { request, group } => {
                 let result = self.node.join(id, group);
-                return self.outcome(id, request, result, frame);
+                self.outcome(id, request, result, frame)
             }
             ClientFrame::Leave { request, group } => {
                 let result = self.node.leave(id, group);
-                return self.outcome(id, request, result, frame);
+                self.outcome(id, request, result, frame)
             }
             ClientFrame::ListGroups { request, after } => {
                 let page = self.groups_page(request, after);
                 self.sessions.answer(id, &page);
+                Outcome::Costly
             }
             ClientFrame::ListMembers { request, group } => {
                 let members = self.node.members(group);
                 self.sessions.answer(id, &DaemonFrame::Members { request, members });
+                Outcome::Costly
             }
             ClientFrame::Status { request } => {
                 let sources = Sources {
@@ -126,17 +129,17 @@ impl Driver {
                 };
                 let status = Box::new(report::status(&sources));
                 self.sessions.answer(id, &DaemonFrame::StatusReport { request, status });
+                Outcome::Costly
             }
             ClientFrame::Hello { .. } => {
                 self.violate(id, GoodbyeCode::Protocol, "Hello comes once, as the first frame");
-                return Outcome::Ended;
+                Outcome::Ended
             }
             ClientFrame::Goodbye => {
                 self.end_session(id, GoodbyeCode::Closed, "closed as you asked");
-                return Outcome::Ended;
+                Outcome::Ended
             }
         }
-        Outcome::Done
     }
 
     fn multicast(&mut self, id: SessionId, service: Service, discard_self: bool, bytes: Bytes) -> Outcome {

@@ -378,6 +378,31 @@ async fn refused_requests_and_messages_are_answered_and_the_session_goes_on() {
 }
 
 #[tokio::test]
+async fn a_flood_of_costly_requests_lets_others_pass() {
+    let daemon = daemon().await;
+    let mut curious = Program::open(&daemon, "curious").await;
+    let mut other = Program::open(&daemon, "other").await;
+    let count = 3000;
+    let mut flood = BytesMut::new();
+    for request in 0..count {
+        ClientFrame::ListGroups { request, after: None }.encode(&mut flood).unwrap();
+    }
+    curious.bytes(&flood).await;
+    assert!(matches!(curious.next().await, DaemonFrame::Groups { groups, .. } if groups.is_empty()));
+    // The flood was one batch; a join that comes after its beginning takes effect before its end.
+    other.join("late").await;
+    for request in 1..count {
+        match curious.next().await {
+            DaemonFrame::Groups { request: number, groups, .. } => {
+                assert_eq!(number, request);
+                assert!(request < count - 1 || !groups.is_empty());
+            }
+            frame => panic!("{frame:?}"),
+        }
+    }
+}
+
+#[tokio::test]
 async fn without_a_majority_ordered_messages_can_be_refused() {
     let daemons = ["d", "e", "f"].map(|name| DaemonName::new(name).unwrap()).into();
     let membership = stentor_membership::Config {

@@ -61,7 +61,10 @@ impl Board {
     /// The link to `peer` is up: its trouble is over.
     pub(crate) fn linked(&self, peer: DaemonName) {
         let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        entries.remove(&Some(peer));
+        // When it was logged stays known: a link that comes and goes must not fill the log.
+        if let Some(entry) = entries.get_mut(&Some(peer)) {
+            entry.trouble = None;
+        }
     }
 
     /// The last trouble with `peer`, or with strangers, if it is not over.
