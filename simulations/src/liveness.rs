@@ -1,5 +1,8 @@
 //! L1: once faults stop, within a bounded time all live daemons are in one view that holds exactly them, and
 //! everything that was accepted has been delivered. And it stays so.
+//!
+//! Sometimes the network first stays as it is, parted or with pairs that do not reach each other: then the daemons
+//! must come to rest in views of daemons that all reach one another, and no two views that could be one stay apart.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,6 +19,10 @@ impl Cluster {
     /// Ends the faults and waits for what was promised.
     pub(crate) fn calm_down(&mut self) {
         self.end_faults();
+        if self.options.endures && !self.endure() {
+            return;
+        }
+        self.heal();
         let began = self.schedule.now();
         // Clients go on for a while, so that merges meet traffic.
         self.run_until(began + self.options.node.suspect_after_min * 5);
@@ -27,7 +34,9 @@ impl Cluster {
         self.counts.slowest_merge = took;
         let units = took.as_nanos() * 100 / self.options.node.suspect_after_max.as_nanos().max(1);
         self.counts.slowest_merge_units = u64::try_from(units).unwrap_or(u64::MAX);
-        if !self.wait(self.schedule.now(), Self::not_done) {
+        // By now everybody has noticed what happened to its links.
+        self.run_until(began + self.options.network.idle_timeout * 2);
+        if !self.wait(self.schedule.now(), |cluster| cluster.not_whole().or_else(|| cluster.not_done())) {
             return;
         }
         for host in 0..self.hosts.len() {
@@ -49,6 +58,59 @@ impl Cluster {
         }
     }
 
+    /// The network stays as it is for a while: the views that form must last.
+    fn endure(&mut self) -> bool {
+        self.note(format_args!("THE NETWORK STAYS AS IT IS"));
+        self.run_until(self.schedule.now() + self.options.network.idle_timeout * 2);
+        if !self.wait(self.schedule.now(), Self::not_at_rest) {
+            return false;
+        }
+        let views = self.views();
+        self.run_until(self.schedule.now() + self.options.node.suspect_after_max * 3);
+        if self.views() != views && self.broken.is_none() {
+            let text = format!(
+                "views change although the network stays as it is: {views:?}, later {:?}{}",
+                self.views(),
+                self.status()
+            );
+            self.broken = Some(Violation { promise: PROMISE, text });
+        }
+        self.broken.is_none()
+    }
+
+    /// Why the daemons are not in as few lasting views as the network allows.
+    fn not_at_rest(&self) -> Option<String> {
+        let daemons: Vec<&Daemon> = self.running_daemons().collect();
+        let by_id = |id: &DaemonId| daemons.iter().find(|daemon| daemon.id() == *id);
+        let apart = |a: &[DaemonId], b: &[DaemonId]| {
+            let mut pairs = a.iter().flat_map(|a| b.iter().map(move |b| (by_id(a), by_id(b))));
+            pairs.any(|pair| match pair {
+                (Some(a), Some(b)) => a.host != b.host && !self.network.can_dial(a.host, b.host),
+                _ => true,
+            })
+        };
+        for daemon in &daemons {
+            let view = daemon.node.view();
+            if daemon.leaving {
+                return Some(format!("{} is about to leave", daemon.id()));
+            }
+            if daemon.node.phase() != Phase::Operational || apart(&view.members, &view.members) {
+                return Some(format!("{} is not in a view that can last", daemon.id()));
+            }
+            let strays = |id: &&DaemonId| by_id(id).is_none_or(|other| other.node.view().id != view.id);
+            if let Some(stray) = view.members.iter().find(strays) {
+                return Some(format!("{stray} is not in the view of {}", daemon.id()));
+            }
+            for other in &daemons {
+                let theirs = other.node.view();
+                if theirs.id != view.id && !apart(&view.members, &theirs.members) {
+                    return Some(format!("the views of {} and {} could be one", daemon.id(), other.id()));
+                }
+            }
+        }
+        None
+    }
+
     /// When all is everywhere and everybody knows it, only heartbeats are sent.
     fn stay_quiet(&mut self) {
         self.run_until(self.schedule.now() + self.options.node.suspect_after_min);
@@ -64,8 +126,7 @@ impl Cluster {
     fn end_faults(&mut self) {
         self.note(format_args!("FAULTS END"));
         self.faults.over = true;
-        self.network.faulty = false;
-        self.heal();
+        self.network.calm(self.schedule.now());
         for host in 0..self.hosts.len() {
             if let Some(daemon) = self.hosts[host].daemon.as_mut().filter(|daemon| daemon.paused) {
                 daemon.paused = false;
@@ -109,7 +170,8 @@ impl Cluster {
         let first = self.running_daemons().next()?.node.view().id;
         self.running_daemons().find_map(|daemon| {
             let (view, phase) = (daemon.node.view(), daemon.node.phase());
-            let whole = view.id == first && *view.members == *live && phase == Phase::Operational;
+            let whole =
+                view.id == first && *view.members == *live && phase == Phase::Operational && !daemon.leaving;
             (!whole).then(|| format!("{} is not in one view with all of {live:?}", daemon.id()))
         })
     }

@@ -99,7 +99,7 @@ pub(crate) struct Network {
     blocked: BTreeSet<(usize, usize)>,
     undialable: BTreeSet<(usize, usize)>,
     /// Whether datagrams get lost and doubled and breaks are noticed late.
-    pub(crate) faulty: bool,
+    faulty: bool,
 }
 
 impl Side {
@@ -352,6 +352,14 @@ impl Network {
     /// Nothing arrives in one direction for a while, then all at once.
     pub(crate) fn clog(&mut self, from: usize, to: usize, until: Timestamp) {
         self.paths[from * self.hosts + to].clogged_until = until;
+    }
+
+    /// From now on only what is parted stays so.
+    pub(crate) fn calm(&mut self, now: Timestamp) {
+        self.faulty = false;
+        for path in &mut self.paths {
+            path.clogged_until = path.clogged_until.min(now);
+        }
     }
 
     /// Everybody can reach everybody again; what was held sets off.

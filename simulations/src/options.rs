@@ -28,6 +28,8 @@ pub struct Options {
     pub turmoil: Duration,
     /// How long the cluster may then take to be whole, and to deliver all that it accepted (L1).
     pub patience: Duration,
+    /// Whether the network stays parted for a while after the last fault.
+    pub endures: bool,
     /// Settings of the nodes.
     pub node: NodeOptions,
     /// What the network is like.
@@ -159,6 +161,7 @@ impl Options {
             machine: machine(&mut dice, unit),
             workload: workload(&mut dice, &node, turmoil, count),
             faults: faults(&mut dice, turmoil),
+            endures: dice.chance(400),
             node,
         };
         if let Some(max) = overrides.max_faults {
@@ -263,7 +266,8 @@ fn small(dice: &mut Dice, low: u64, high: u64) -> u32 {
 
 impl fmt::Display for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "seed {}: {} daemons, faults for {:?}", self.seed, self.daemons, self.turmoil)?;
+        let then = if self.endures { ", then it stays as it is" } else { "" };
+        writeln!(f, "seed {}: {} daemons, faults for {:?}{then}", self.seed, self.daemons, self.turmoil)?;
         writeln!(f, "  {:?}", self.node)?;
         writeln!(f, "  {:?}", self.network)?;
         writeln!(f, "  {:?}", self.machine)?;

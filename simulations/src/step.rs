@@ -88,7 +88,6 @@ impl Cluster {
     /// An orderly stop waits a while for what is under way; true when the daemon ends now.
     fn leave(&mut self, daemon: &mut Daemon, patience: u32) -> bool {
         let now = self.schedule.now();
-        daemon.leaving = true;
         self.drain(daemon);
         if daemon.node.has_unfinished_sends() && patience > 0 {
             let (process, pause) = (daemon.number, self.options.node.heartbeat / 4);

@@ -45,6 +45,9 @@ impl Cluster {
         let Some(host) = self.some_running(host) else { return };
         let patience = if self.faults.dice.chance(500) { 100 } else { 0 };
         self.give(host, Input::Leave(patience));
+        if let Some(daemon) = &mut self.hosts[host].daemon {
+            daemon.leaving = true;
+        }
         if self.faults.dice.chance(self.faults.options.restart_permille) {
             let span = self.faults.dice.exponential(self.options.node.suspect_after_max);
             self.schedule.after(span, Task::Start { host });
