@@ -6,6 +6,7 @@
 pub mod binary;
 pub mod checker;
 pub mod cluster;
+pub mod command;
 pub mod log;
 pub mod members;
 pub mod payload;
