@@ -67,7 +67,7 @@ struct State {
 impl Shared {
     pub(crate) fn new(member: MemberName, max_message: usize) -> Arc<Self> {
         let state = State {
-            outgoing: BytesMut::with_capacity(BUFFER),
+            outgoing: BytesMut::new(),
             taken: 0,
             multicasts: 0,
             requests: Requests::default(),

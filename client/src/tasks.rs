@@ -34,7 +34,7 @@ pub(crate) struct Batch {
 pub(crate) async fn write(shared: Arc<Shared>, mut socket: impl AsyncWrite + Unpin) {
     let mut stage = shared.watch();
     let work = async {
-        let mut buffer = BytesMut::with_capacity(BUFFER);
+        let mut buffer = BytesMut::new();
         loop {
             shared.take(&mut buffer).await;
             if let Err(error) = socket.write_all(&buffer).await {
@@ -47,10 +47,11 @@ pub(crate) async fn write(shared: Arc<Shared>, mut socket: impl AsyncWrite + Unp
                 // The socket stays open for the daemon's answer.
                 return std::future::pending().await;
             }
-            if buffer.capacity() > 2 * BUFFER {
-                buffer = BytesMut::with_capacity(BUFFER);
-            }
             buffer.clear();
+            if buffer.capacity() > 2 * BUFFER {
+                // A large message is no reason to keep so much.
+                buffer = BytesMut::new();
+            }
         }
     };
     tokio::select! {

@@ -13,6 +13,7 @@ use stentor_client::{
 };
 use support::{encoded, fake_daemon, me, membership, message, soon, waits, welcome};
 use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
 
 #[tokio::test]
 async fn events_come_in_order_however_the_bytes_come() {
@@ -268,4 +269,20 @@ async fn a_daemon_that_is_not_there_is_named() {
     errors.sort();
     assert!(errors[1].contains("does not answer like a Stentor daemon"), "{errors:?}");
     assert!(errors[0].contains("without a word"), "{errors:?}");
+}
+
+#[tokio::test]
+async fn tcp_works_like_a_unix_socket() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let address: Address = format!("tcp:localhost:{port}").parse().unwrap();
+    let serving = async {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        socket.write_all(&encoded(&welcome())).await.unwrap();
+        socket.write_all(&encoded(&message(b"hello"))).await.unwrap();
+        socket
+    };
+    let (connection, _socket) = soon(async { tokio::join!(Connection::connect(&address), serving) }).await;
+    let Ok(Some(Event::Message(message))) = soon(connection.unwrap().receiver.recv()).await else { panic!() };
+    assert_eq!(message.payload(), "hello");
 }
