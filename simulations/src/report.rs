@@ -44,6 +44,8 @@ pub struct Counts {
     pub slowest_merge: Duration,
     /// The longest time in units of the failure detector's ceiling, in hundredths.
     pub slowest_merge_units: u64,
+    /// The most that a node kept for recovery, in thousandths of what all windows together allow.
+    pub most_retained: u64,
     /// The nodes' own counters.
     pub stats: Stats,
 }
@@ -61,6 +63,7 @@ impl Counts {
         self.virtual_time += other.virtual_time;
         self.slowest_merge = self.slowest_merge.max(other.slowest_merge);
         self.slowest_merge_units = self.slowest_merge_units.max(other.slowest_merge_units);
+        self.most_retained = self.most_retained.max(other.most_retained);
         self.add_stats(&other.stats);
     }
 
@@ -118,10 +121,12 @@ impl fmt::Display for Counts {
         )?;
         write!(
             f,
-            "slowest return to one view after the last fault: {:?}, in units of the longest silence {}.{:02}",
+            "slowest return to one view after the last fault: {:?}, in units of the longest silence {}.{:02}; most \
+             kept for recovery: {} ‰ of all windows",
             self.slowest_merge,
             self.slowest_merge_units / 100,
-            self.slowest_merge_units % 100
+            self.slowest_merge_units % 100,
+            self.most_retained
         )
     }
 }

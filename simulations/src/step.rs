@@ -1,6 +1,6 @@
 //! One step of a daemon: it takes what has arrived, hands it to its node, and does what the node asks for.
 
-use stentor_membership::{Channel, DaemonId, Event, Timestamp, Transmit};
+use stentor_membership::{Channel, DaemonId, Event, Stats, Timestamp, Transmit};
 
 use crate::cluster::{Cluster, Task};
 use crate::daemon::{Daemon, Input};
@@ -40,7 +40,9 @@ impl Cluster {
             self.check_timer(&mut daemon);
         }
         daemon.node.check_invariants();
-        let after = (daemon.node.phase(), daemon.node.stats().views);
+        let stats = daemon.node.stats();
+        self.check_memory(&daemon, &stats);
+        let after = (daemon.node.phase(), stats.views);
         self.hosts[host].daemon = Some(daemon);
         if leaves {
             return self.gone(host);
@@ -105,6 +107,19 @@ impl Cluster {
         daemon.spins = if again { daemon.spins + 1 } else { 0 };
         if daemon.spins > SPINS_MAX {
             self.fail(format!("{} sets its timer to the past again and again", daemon.id()));
+        }
+    }
+
+    /// What a node keeps is bounded by the windows of all members.
+    fn check_memory(&mut self, daemon: &Daemon, stats: &Stats) {
+        let node = &self.options.node;
+        let windows = (node.window + node.frame) * daemon.node.view().members.len();
+        let permille = (stats.retained_bytes * 1000 / windows) as u64;
+        self.counts.most_retained = self.counts.most_retained.max(permille);
+        // A node may lag behind in what it knows to be everywhere by as much again.
+        if permille > 2000 {
+            let kept = stats.retained_bytes;
+            self.fail(format!("{} keeps {kept} bytes for recovery, twice all windows", daemon.id()));
         }
     }
 
