@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use stentor_membership::{
-    Cause, Channel, CommandError, Config, Content, DaemonId, Event, GroupName, Node, Phase, Service,
-    SessionId, Timestamp,
+    Cause, Channel, CommandError, Config, ConnectError, Content, DaemonId, Event, GroupName, Node, Phase,
+    Service, SessionId, Timestamp,
 };
 
 /// Nodes, the frames between them, and what each reported.
@@ -323,4 +323,23 @@ fn a_daemon_that_cannot_join_a_standing_view_goes_on_alone() {
     net.send("a", a, Service::Safe, &["g"], "alone");
     net.run(TICK);
     assert_eq!(net.story("a", a), ["alone"]);
+}
+
+#[test]
+fn closed_sessions_count_until_what_they_sent_is_gone() {
+    let config = Config { max_sessions: 2, ..Config::default() };
+    let mut node = Node::new(id("a"), config, 1, Timestamp::ZERO).unwrap();
+    for _ in 0..2 {
+        let session = node.connect(None).unwrap();
+        let content = Content::new(&["g"], 0, b"text").unwrap();
+        node.multicast(session, Service::Agreed, false, &content).unwrap();
+        node.disconnect(session);
+    }
+    assert_eq!(node.connect(None), Err(ConnectError::TooMany(2)));
+    while node.poll_transmit(Timestamp::ZERO).is_some() {}
+    let first = node.connect(None).unwrap();
+    node.connect(None).unwrap();
+    assert_eq!(node.connect(None), Err(ConnectError::TooMany(2)));
+    node.disconnect(first);
+    node.connect(None).unwrap();
 }

@@ -104,7 +104,12 @@ impl Groups {
         has_queue: impl Fn(SessionId) -> bool,
     ) -> Result<(SessionId, Option<SessionId>), ConnectError> {
         let Self { sessions, gone, .. } = self;
-        sessions.open(name, limit, |session| has_queue(session) || gone.contains(&session))
+        // Closed sessions count as long as something of them is under way: else sessions that come and go while
+        // nothing can be sent would fill memory.
+        if sessions.len() + gone.len() >= limit {
+            return Err(ConnectError::TooMany(limit));
+        }
+        sessions.open(name, |session| has_queue(session) || gone.contains(&session))
     }
 
     /// Ends a session; gives its name if the others have to be told.

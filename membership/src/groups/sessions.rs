@@ -44,17 +44,18 @@ impl Sessions {
         self.by_name.get(&name).copied()
     }
 
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.live.len()
+    }
+
     /// Opens a session; also gives the earlier one of the same name, if there was one.
     /// `busy` says whether a number is still in use.
     pub(crate) fn open(
         &mut self,
         name: Option<SessionName>,
-        limit: usize,
         busy: impl Fn(SessionId) -> bool,
     ) -> Result<(SessionId, Option<SessionId>), ConnectError> {
-        if self.live.len() >= limit {
-            return Err(ConnectError::TooMany(limit));
-        }
         if let Some(name) = name.filter(|name| self.by_name.contains_key(name)) {
             return Err(ConnectError::NameTaken(name));
         }
@@ -103,20 +104,20 @@ mod tests {
     fn names_are_unique_among_the_living() {
         let mut sessions = Sessions::default();
         let name: SessionName = "n".parse().unwrap();
-        let (first, _) = sessions.open(Some(name), 9, |_| false).unwrap();
-        assert_eq!(sessions.open(Some(name), 9, |_| false), Err(ConnectError::NameTaken(name)));
+        let (first, _) = sessions.open(Some(name), |_| false).unwrap();
+        assert_eq!(sessions.open(Some(name), |_| false), Err(ConnectError::NameTaken(name)));
         sessions.close(first);
-        let (second, former) = sessions.open(Some(name), 9, |s| s == first).unwrap();
+        let (second, former) = sessions.open(Some(name), |s| s == first).unwrap();
         assert_eq!((former, sessions.by_name(name)), (Some(first), Some(second)));
         assert_ne!(first, second);
     }
 
     #[test]
-    fn a_chosen_name_is_free_and_the_number_of_sessions_is_bounded() {
+    fn a_chosen_name_is_free() {
         let mut sessions = Sessions::default();
-        sessions.open(Some("s2".parse().unwrap()), 2, |_| false).unwrap();
-        let (second, _) = sessions.open(None, 2, |_| false).unwrap();
+        sessions.open(Some("s2".parse().unwrap()), |_| false).unwrap();
+        let (second, _) = sessions.open(None, |_| false).unwrap();
         assert_eq!(sessions.get(second).unwrap().name.as_str(), "s3");
-        assert_eq!(sessions.open(None, 2, |_| false), Err(ConnectError::TooMany(2)));
+        assert_eq!(sessions.len(), 2);
     }
 }
