@@ -1,5 +1,4 @@
 //! The same seed gives the same run, to the last byte.
-#![expect(clippy::unwrap_used, reason = "a test may stop at what must not happen")]
 
 use stentor_simulations::{Options, Overrides, Trace, run};
 

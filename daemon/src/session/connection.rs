@@ -325,3 +325,85 @@ pub(crate) fn encoded(frame: &DaemonFrame) -> Bytes {
     }
     out.freeze()
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{DuplexStream, duplex};
+    use tokio::task::JoinHandle;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::metrics::Metrics;
+
+    /// A connection whose program wrote `bytes`, and the driver's end of it.
+    fn connection(capacity: usize) -> (DuplexStream, mpsc::Receiver<Input>, JoinHandle<()>) {
+        let (program, daemon) = duplex(capacity);
+        let (sender, inbox) = mpsc::channel(4);
+        let context = Context {
+            inbox: sender,
+            metrics: Metrics::default(),
+            handshake_timeout: Duration::from_secs(1),
+            max_message: 1 << 20,
+            queue_limit: 8 << 20,
+            max_sessions: 1,
+        };
+        let (read, write) = tokio::io::split(daemon);
+        let serving = tokio::spawn(async move { serve(read, write, &context).await });
+        (program, inbox, serving)
+    }
+
+    async fn hello(program: &mut DuplexStream, inbox: &mut mpsc::Receiver<Input>) -> Opening {
+        let mut bytes = BytesMut::from(&wire::preamble()[..]);
+        ClientFrame::Hello { name: None }.encode(&mut bytes).unwrap();
+        program.write_all(&bytes).await.unwrap();
+        match inbox.recv().await {
+            Some(Input::Open(_, opening)) => opening,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_program_that_never_reads_again_holds_its_connection_for_a_bounded_time() {
+        for (cut, limit) in [(true, 10), (false, 70)] {
+            let (mut program, mut inbox, serving) = connection(64);
+            let opening = hello(&mut program, &mut inbox).await;
+            opening.queue.push(Bytes::from(vec![0; 1 << 20]), false).unwrap();
+            opening.queue.wake();
+            tokio::task::yield_now().await;
+            let begin = Instant::now();
+            let last = goodbye(GoodbyeCode::TooSlow, "too slow");
+            if cut {
+                opening.queue.cut(last)
+            } else {
+                opening.queue.finish(last)
+            }
+            serving.await.unwrap();
+            assert!(begin.elapsed() < Duration::from_secs(limit), "{:?}", begin.elapsed());
+            drop(program);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_next_batch_waits_until_the_driver_is_done_with_the_last() {
+        let (mut program, mut inbox, _serving) = connection(1 << 20);
+        let opening = hello(&mut program, &mut inbox).await;
+        let mut status = BytesMut::new();
+        ClientFrame::Status { request: 1 }.encode(&mut status).unwrap();
+        let mut batch = async |inbox: &mut mpsc::Receiver<Input>| {
+            tokio::time::timeout(Duration::from_secs(1), inbox.recv()).await.ok().flatten()
+        };
+        program.write_all(&status).await.unwrap();
+        assert!(matches!(batch(&mut inbox).await, Some(Input::Batch(..))));
+        program.write_all(&status).await.unwrap();
+        assert!(batch(&mut inbox).await.is_none());
+        opening.turns.next();
+        assert!(
+            matches!(batch(&mut inbox).await, Some(Input::Batch(_, Batch { frames, end: None })) if frames.len() == 1)
+        );
+        // So does the end.
+        drop(program);
+        assert!(batch(&mut inbox).await.is_none());
+        opening.turns.next();
+        assert!(matches!(batch(&mut inbox).await, Some(Input::Batch(_, Batch { end: Some(End::Lost), .. }))));
+    }
+}

@@ -1,6 +1,7 @@
 //! A whole daemon without peers, and programs that speak the session protocol by hand, well and badly.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::{Context, Server};
+use super::{Context, Server, tcp};
 use crate::config::Clients;
 use crate::config::units::Mode;
 use crate::driver::inbox::{self, Input};
@@ -37,11 +38,24 @@ struct Daemon {
     metrics: Metrics,
 }
 
-async fn daemon() -> Daemon {
-    daemon_with(stentor_membership::Config { max_message: MAX_MESSAGE, ..Default::default() }).await
+struct Setup {
+    membership: stentor_membership::Config,
+    tcp: Option<SocketAddr>,
 }
 
-async fn daemon_with(membership: stentor_membership::Config) -> Daemon {
+impl Default for Setup {
+    fn default() -> Self {
+        let membership = stentor_membership::Config { max_message: MAX_MESSAGE, ..Default::default() };
+        Self { membership, tcp: None }
+    }
+}
+
+async fn daemon() -> Daemon {
+    daemon_with(Setup::default()).await
+}
+
+async fn daemon_with(setup: Setup) -> Daemon {
+    let Setup { membership, tcp } = setup;
     let dir = TempDir::new().unwrap();
     let (sender, receiver) = mpsc::channel(inbox::CAPACITY);
     let metrics = Metrics::default();
@@ -50,7 +64,7 @@ async fn daemon_with(membership: stentor_membership::Config) -> Daemon {
         socket: dir.path().join("s"),
         socket_is_default: false,
         socket_mode: Mode(0o600),
-        tcp: None,
+        tcp,
         session_queue_out: QUEUE_OUT,
         handshake_timeout: Duration::from_millis(300),
     };
@@ -145,8 +159,12 @@ impl Program {
     }
 
     async fn payload(&mut self) -> Bytes {
+        self.message().await.2
+    }
+
+    async fn message(&mut self) -> (MemberName, Service, Bytes) {
         match self.next().await {
-            DaemonFrame::Message { content, .. } => content.payload(),
+            DaemonFrame::Message { sender, service, content } => (sender, service, content.payload()),
             other => panic!("{other:?}"),
         }
     }
@@ -242,6 +260,59 @@ async fn programs_join_talk_list_leave_and_part() {
     assert_eq!(a.payload().await, "last");
     // The name is free again.
     Program::open(&daemon, "b").await;
+}
+
+#[tokio::test]
+async fn each_message_says_who_sent_it_and_how() {
+    let daemon = daemon().await;
+    let mut a = Program::open(&daemon, "a").await;
+    let mut b = Program::open(&daemon, "b").await;
+    a.join("g").await;
+    let plan = [
+        ("a", Service::Agreed, "1"),
+        ("a", Service::Safe, "2"),
+        ("b", Service::Agreed, "3"),
+        ("a", Service::Agreed, "4"),
+        ("b", Service::Agreed, "5"),
+    ];
+    for (name, service, payload) in plan {
+        let mut out = BytesMut::new();
+        encode_multicast(service, false, &["g"], 0, payload.as_bytes(), &mut out).unwrap();
+        let program = if name == "a" { &mut a } else { &mut b };
+        program.bytes(&out).await;
+        assert_eq!(a.message().await, (member(name), service, Bytes::from(payload)));
+    }
+    // All at once: one batch, written together.
+    let mut out = BytesMut::new();
+    for (_, service, payload) in plan {
+        encode_multicast(service, false, &["g"], 0, payload.as_bytes(), &mut out).unwrap();
+    }
+    b.bytes(&out).await;
+    for (_, service, payload) in plan {
+        assert_eq!(a.message().await, (member("b"), service, Bytes::from(payload)));
+    }
+}
+
+#[tokio::test]
+async fn loopback_tcp_is_a_door_like_the_socket() {
+    // A free port; if another takes it meanwhile, the bind below says so.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let setup = Setup { tcp: Some(port), ..Setup::default() };
+    let daemon = daemon_with(setup).await;
+    let mut stream = tokio::net::TcpStream::connect(port).await.unwrap();
+    let mut hello = BytesMut::from(&wire::preamble()[..]);
+    ClientFrame::Hello { name: None }.encode(&mut hello).unwrap();
+    ClientFrame::Goodbye.encode(&mut hello).unwrap();
+    stream.write_all(&hello).await.unwrap();
+    let mut decoder = FrameDecoder::<DaemonFrame>::new(wire::DAEMON_FRAME_LIMIT);
+    while stream.read_buf(decoder.space()).await.unwrap() > 0 {}
+    assert!(matches!(decoder.next_frame(), Ok(Some(DaemonFrame::Welcome { .. }))));
+    let goodbye = decoder.next_frame().unwrap();
+    assert!(matches!(goodbye, Some(DaemonFrame::Goodbye { code: GoodbyeCode::Closed, .. })), "{goodbye:?}");
+
+    let error = tcp::bind(port).await.unwrap_err().to_string();
+    assert!(error.contains(&port.to_string()) && error.contains("set another one"), "{error}");
+    drop(daemon);
 }
 
 #[tokio::test]
@@ -411,7 +482,7 @@ async fn without_a_majority_ordered_messages_can_be_refused() {
         max_message: MAX_MESSAGE,
         ..Default::default()
     };
-    let daemon = daemon_with(membership).await;
+    let daemon = daemon_with(Setup { membership, tcp: None }).await;
     let mut a = Program::open(&daemon, "a").await;
     a.multicast("g", b"x").await;
     match a.next().await {
@@ -426,7 +497,7 @@ async fn without_a_majority_ordered_messages_can_be_refused() {
 async fn more_sessions_than_allowed_are_told_so() {
     let membership =
         stentor_membership::Config { max_sessions: 1, max_message: MAX_MESSAGE, ..Default::default() };
-    let daemon = daemon_with(membership).await;
+    let daemon = daemon_with(Setup { membership, tcp: None }).await;
     let _first = Program::open(&daemon, "a").await;
     let mut second = Program::connect(&daemon).await;
     second.hello(None).await;
