@@ -27,7 +27,7 @@ use self::links::Links;
 use self::report::History;
 use self::sessions::Sessions;
 use crate::metrics::{Count, Metrics};
-use crate::session::connection::goodbye;
+use crate::session::goodbye::goodbye;
 use crate::transport::board::{Board, Severity};
 use crate::transport::link::{Close, LinkEvent, LinkNumber};
 

@@ -7,7 +7,7 @@ use stentor_client::wire::{DaemonFrame, encode_message_header};
 use stentor_membership::{MemberName, Message, Service, SessionId};
 
 use super::sessions::Sessions;
-use crate::session::connection::encoded;
+use crate::session::goodbye::encoded;
 
 /// Contents up to this are copied behind their headers; larger ones are shared as they are.
 const COPY_MAX: usize = 8 << 10;

@@ -12,7 +12,8 @@ use super::sessions::{Session, Work};
 use crate::config::units::Size;
 use crate::metrics::Count;
 use crate::session::ConnectionNumber;
-use crate::session::connection::{Opening, goodbye, goodbye_code};
+use crate::session::connection::Opening;
+use crate::session::goodbye::{goodbye, goodbye_code};
 
 /// The most groups in one page of a list.
 const PAGE: usize = 1000;

@@ -10,7 +10,8 @@ use stentor_membership::{MemberName, SessionId, SessionName};
 
 use super::inbox::End;
 use crate::session::ConnectionNumber;
-use crate::session::connection::{Turns, encoded};
+use crate::session::connection::Turns;
+use crate::session::goodbye::encoded;
 use crate::session::queue::SessionQueue;
 
 /// A session and what it has under way.

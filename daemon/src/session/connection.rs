@@ -5,25 +5,19 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
-use stentor_client::wire::{
-    self, CLIENT_FRAME_SLACK, ClientFrame, DaemonFrame, Frame, FrameDecoder, GoodbyeCode, HELLO_LIMIT,
-    PREAMBLE_LEN, WireError,
-};
+use bytes::{Buf, Bytes};
+use stentor_client::wire::{CLIENT_FRAME_SLACK, ClientFrame, FrameDecoder, GoodbyeCode};
 use stentor_membership::SessionName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Semaphore, mpsc};
 use tracing::debug;
 
+use super::goodbye::{CLOSE_PATIENCE, discard, say_goodbye};
+use super::handshake::{Refusal, introduce};
 use super::queue::{Next, SessionQueue};
 use super::{ConnectionNumber, Context};
 use crate::driver::inbox::{Batch, End, Input};
-use crate::metrics::Count;
-
-/// How long a closed connection waits for the program to close its end, so that it can read the last words.
-const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What a session consists of for the driver.
 #[derive(Debug)]
@@ -121,94 +115,6 @@ async fn finish_both(reading: impl Future<Output = ()>, writing: impl Future<Out
     }
 }
 
-/// Why there is no session.
-#[derive(Debug)]
-enum Refusal {
-    Wire(WireError),
-    NotHello,
-    TimedOut,
-    Closed,
-}
-
-impl From<WireError> for Refusal {
-    fn from(error: WireError) -> Self {
-        Self::Wire(error)
-    }
-}
-
-impl From<io::Error> for Refusal {
-    fn from(_: io::Error) -> Self {
-        Self::Closed
-    }
-}
-
-impl Refusal {
-    fn code(&self) -> Option<GoodbyeCode> {
-        match self {
-            Self::Wire(error) => Some(goodbye_code(error)),
-            Self::NotHello => Some(GoodbyeCode::Protocol),
-            Self::TimedOut => Some(GoodbyeCode::TimedOut),
-            Self::Closed => None,
-        }
-    }
-
-    fn text(&self, context: &Context) -> String {
-        match self {
-            Self::Wire(error) => error.to_string(),
-            Self::NotHello => "the first frame must be Hello".to_owned(),
-            Self::TimedOut => {
-                let limit = humantime::format_duration(context.handshake_timeout);
-                format!("no introduction within {limit} ([clients] handshake_timeout)")
-            }
-            Self::Closed => "closed before it was introduced".to_owned(),
-        }
-    }
-
-    fn count(&self) -> Count {
-        match self {
-            Self::Wire(WireError::Version(_)) => Count::handshakes_version,
-            Self::Wire(WireError::Name(_)) => Count::handshakes_refused,
-            Self::Wire(_) | Self::NotHello => Count::handshakes_garbage,
-            Self::TimedOut | Self::Closed => Count::handshakes_unfinished,
-        }
-    }
-}
-
-/// The code that goes with an error in what a program sent.
-pub(crate) fn goodbye_code(error: &WireError) -> GoodbyeCode {
-    match error {
-        WireError::Version(_) => GoodbyeCode::Version,
-        WireError::TooLarge { .. } => GoodbyeCode::TooLarge,
-        WireError::Name(_) => GoodbyeCode::NameInvalid,
-        _ => GoodbyeCode::Protocol,
-    }
-}
-
-/// Reads the preamble and the hello.
-async fn introduce(
-    read: &mut (impl AsyncRead + Unpin),
-) -> Result<(Option<SessionName>, FrameDecoder<ClientFrame>), Refusal> {
-    let mut preamble = [0; PREAMBLE_LEN];
-    let mut filled = 0;
-    while !wire::check_preamble(&preamble[..filled])? {
-        match read.read(&mut preamble[filled..]).await? {
-            0 => return Err(Refusal::Closed),
-            count => filled += count,
-        }
-    }
-    let mut decoder = FrameDecoder::new(HELLO_LIMIT);
-    loop {
-        match decoder.next_frame()? {
-            Some(ClientFrame::Hello { name }) => return Ok((name, decoder)),
-            Some(_) => return Err(Refusal::NotHello),
-            None => {}
-        }
-        if read.read_buf(decoder.space()).await? == 0 {
-            return Err(Refusal::Closed);
-        }
-    }
-}
-
 /// Where batches go.
 struct Batches<'a> {
     number: ConnectionNumber,
@@ -289,51 +195,19 @@ fn advance(pieces: &mut VecDeque<Bytes>, mut written: usize) {
     }
 }
 
-/// Reads to the end without a use for it.
-async fn discard(read: &mut (impl AsyncRead + Unpin)) {
-    let mut sink = [0; 4096];
-    while matches!(read.read(&mut sink).await, Ok(1..)) {}
-}
-
-/// Tells a program why it gets no session, and closes.
-pub(crate) async fn say_goodbye(
-    read: &mut (impl AsyncRead + Unpin),
-    write: &mut (impl AsyncWrite + Unpin),
-    code: GoodbyeCode,
-    text: &str,
-) {
-    let last_words = async {
-        if write.write_all(&goodbye(code, text)).await.is_ok() {
-            // There is nothing to do about a connection that is gone already.
-            let _ = write.shutdown().await;
-        }
-        discard(read).await;
-    };
-    let _ = tokio::time::timeout(CLOSE_PATIENCE, last_words).await;
-}
-
-/// An encoded goodbye.
-pub(crate) fn goodbye(code: GoodbyeCode, text: &str) -> Bytes {
-    encoded(&DaemonFrame::Goodbye { code, text: text.to_owned() })
-}
-
-/// An encoded frame; nothing if it does not fit the protocol, which is logged.
-pub(crate) fn encoded(frame: &DaemonFrame) -> Bytes {
-    let mut out = BytesMut::new();
-    if let Err(error) = frame.encode(&mut out) {
-        tracing::error!(%error, "a frame for a program has no encoding");
-    }
-    out.freeze()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use bytes::BytesMut;
+    use stentor_client::wire::{self, Frame};
     use tokio::io::{DuplexStream, duplex};
     use tokio::task::JoinHandle;
     use tokio::time::Instant;
 
     use super::*;
     use crate::metrics::Metrics;
+    use crate::session::goodbye::goodbye;
 
     /// A connection whose program wrote `bytes`, and the driver's end of it.
     fn connection(capacity: usize) -> (DuplexStream, mpsc::Receiver<Input>, JoinHandle<()>) {
@@ -373,9 +247,9 @@ mod tests {
             let begin = Instant::now();
             let last = goodbye(GoodbyeCode::TooSlow, "too slow");
             if cut {
-                opening.queue.cut(last)
+                opening.queue.cut(last);
             } else {
-                opening.queue.finish(last)
+                opening.queue.finish(last);
             }
             serving.await.unwrap();
             assert!(begin.elapsed() < Duration::from_secs(limit), "{:?}", begin.elapsed());
@@ -389,7 +263,7 @@ mod tests {
         let opening = hello(&mut program, &mut inbox).await;
         let mut status = BytesMut::new();
         ClientFrame::Status { request: 1 }.encode(&mut status).unwrap();
-        let mut batch = async |inbox: &mut mpsc::Receiver<Input>| {
+        let batch = async |inbox: &mut mpsc::Receiver<Input>| {
             tokio::time::timeout(Duration::from_secs(1), inbox.recv()).await.ok().flatten()
         };
         program.write_all(&status).await.unwrap();

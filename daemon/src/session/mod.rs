@@ -5,6 +5,8 @@
 //! bounded queue ([`queue`]) and never waits for it.
 
 pub(crate) mod connection;
+pub(crate) mod goodbye;
+mod handshake;
 pub(crate) mod queue;
 mod tcp;
 #[cfg(test)]
@@ -25,7 +27,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use self::connection::{say_goodbye, serve};
+use self::connection::serve;
+use self::goodbye::say_goodbye;
 use crate::config::Clients;
 use crate::driver::inbox::Input;
 use crate::metrics::{Count, Metrics};
