@@ -31,8 +31,12 @@ use crate::session::goodbye::goodbye;
 use crate::transport::board::{Board, Severity};
 use crate::transport::link::{Close, LinkEvent, LinkNumber};
 
-/// How many inputs are handled before the node is drained.
-const INPUTS: usize = 64;
+/// How long inputs are handled before what follows from them goes out, and others get their turn: everything else waits
+/// meanwhile, signs of life to peers among it.
+const SLICE: Duration = Duration::from_millis(5);
+
+/// The same when a timer was late.
+const LATE_SLICE: Duration = Duration::from_millis(50);
 
 /// A timer that fires this much too late shows that the whole daemon had to wait.
 const LATE: Duration = Duration::from_millis(20);
@@ -109,7 +113,6 @@ impl Driver {
     /// Runs until the daemon has left the cluster. The links then still write their last; their inputs are of no
     /// interest any more, but somebody must take them: the inbox is given back for that.
     pub(crate) async fn run(mut self, mut inbox: Receiver<Input>) -> Receiver<Input> {
-        let mut inputs = Vec::with_capacity(INPUTS);
         let mut timer = pin!(tokio::time::sleep(Duration::ZERO));
         loop {
             self.drain();
@@ -123,7 +126,7 @@ impl Driver {
                 self.be_due(now.since(due), &mut inbox).await;
             } else if !self.deferred.is_empty() {
                 tokio::task::yield_now().await;
-                self.take_waiting(&mut inbox);
+                self.take_waiting(&mut inbox, SLICE);
                 for session in std::mem::take(&mut self.deferred) {
                     self.work(session);
                 }
@@ -131,17 +134,16 @@ impl Driver {
                 arm(timer.as_mut(), self.start, due);
                 tokio::select! {
                     biased;
-                    count = inbox.recv_many(&mut inputs, INPUTS) => {
-                        if count == 0 {
-                            return inbox;
+                    input = inbox.recv() => {
+                        let Some(input) = input else { return inbox };
+                        self.handle(input, self.now());
+                        if self.take_waiting(&mut inbox, SLICE) {
+                            self.drain();
+                            tokio::task::yield_now().await;
                         }
                     }
                     () = timer.as_mut() => {}
                 }
-            }
-            let now = self.now();
-            for input in inputs.drain(..) {
-                self.handle(input, now);
             }
         }
     }
@@ -155,19 +157,25 @@ impl Driver {
                 tokio::task::yield_now().await;
             }
         }
-        self.take_waiting(inbox);
+        self.take_waiting(inbox, LATE_SLICE);
         self.node.handle_timeout(self.now());
         // Others get their turn even if this goes on for long.
         tokio::task::consume_budget().await;
     }
 
-    /// Handles what is in the inbox already.
-    fn take_waiting(&mut self, inbox: &mut Receiver<Input>) {
-        let now = self.now();
+    /// Handles what is in the inbox already; true if it stopped because that took so long.
+    fn take_waiting(&mut self, inbox: &mut Receiver<Input>, slice: Duration) -> bool {
+        let begin = self.now();
+        let mut now = begin;
         for _ in 0..inbox::CAPACITY {
-            let Ok(input) = inbox.try_recv() else { break };
+            let Ok(input) = inbox.try_recv() else { return false };
             self.handle(input, now);
+            now = self.now();
+            if now.since(begin) > slice {
+                return true;
+            }
         }
+        true
     }
 
     fn now(&self) -> Timestamp {

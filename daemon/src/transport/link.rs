@@ -160,6 +160,9 @@ impl Driver<'_> {
 /// The most chunks of a stream to take at a time.
 const CHUNKS: usize = 64;
 
+/// Bytes to hand over at a time: little enough for the driver to look up in between, even on a starved machine.
+const BATCH: usize = 256 << 10;
+
 async fn read_stream(
     mut recv: RecvStream,
     mut assembler: Assembler,
@@ -179,7 +182,15 @@ async fn read_stream(
             Err(ReadError::ConnectionLost(error)) => return explain(&error),
             Err(error) => return error.to_string(),
         };
+        let mut size = 0;
         for chunk in &mut chunks[..count] {
+            size += chunk.len();
+            if size > BATCH && !frames.is_empty() {
+                size = chunk.len();
+                if !driver.tell(LinkEvent::Frames(std::mem::take(&mut frames))).await {
+                    return STOPS.to_owned();
+                }
+            }
             if let Err(error) = assembler.push(std::mem::take(chunk), &mut frames) {
                 let reason = format!("protocol violation: {error}");
                 close_connection(connection, Close::Violation, &reason);
