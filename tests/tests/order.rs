@@ -17,12 +17,12 @@ use stentor_tests::scenario::{say, scenario};
 const LINES: usize = 200_000;
 
 /// On a machine of this kind it takes seconds; a starved one gets its time.
-const LIMIT: Duration = Duration::from_secs(150);
+const LIMIT: Duration = Duration::from_secs(120);
 
 #[test]
 fn a_file_arrives_complete_and_in_order() -> Result<()> {
     scenario(LIMIT * 2, async {
-        let cluster = Plan::new(&["a", "b", "c"]).start().await?;
+        let cluster = calm_plan().start().await?;
         let file = make_file(cluster.dir(), "words", LINES, 1)?;
         let mut receivers = receivers(&cluster, LINES).await?;
         let begin = Instant::now();
@@ -50,7 +50,7 @@ fn a_file_arrives_complete_and_in_order() -> Result<()> {
 #[test]
 fn three_files_at_once_arrive_in_one_order() -> Result<()> {
     scenario(LIMIT * 2, async {
-        let cluster = Plan::new(&["a", "b", "c"]).start().await?;
+        let cluster = calm_plan().start().await?;
         let mut files = Vec::new();
         for (seed, daemon) in (10..).zip(["a", "b", "c"]) {
             files.push((daemon, make_file(cluster.dir(), &format!("words-{daemon}"), LINES, seed)?));
@@ -88,6 +88,12 @@ fn three_files_at_once_arrive_in_one_order() -> Result<()> {
         }
         cluster.finish().await
     })
+}
+
+/// Daemons that a starved machine does not part: what goes missing then is not what this is about.
+fn calm_plan() -> Plan {
+    let plan = Plan::new(&["a", "b", "c"]).set("membership", "suspect_after_min", "1min");
+    plan.set("membership", "suspect_after_max", "1min")
 }
 
 /// A file of lines of all lengths, some empty, with all kinds of characters, each different from all before it.
