@@ -148,3 +148,27 @@ impl fmt::Display for Outcome {
         write!(f, " --seed {seed} --trace")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::Overrides;
+
+    #[test]
+    fn a_failure_tells_what_was_drawn_what_broke_and_how_to_see_it_again() {
+        let overrides = Overrides { daemons: Some(3), max_faults: Some(7) };
+        let violation = Violation { promise: "E9 agreed order", text: "a before b".to_owned() };
+        let outcome = Outcome {
+            options: Options::draw(42, overrides),
+            violations: vec![violation],
+            counts: Counts::default(),
+            trace: None,
+        };
+        let text = outcome.to_string();
+        for part in
+            ["seed 42: 3 daemons", "heartbeat", "E9 agreed order: a before b", "--max-faults 7 --seed 42"]
+        {
+            assert!(text.contains(part), "{part} is missing in: {text}");
+        }
+    }
+}

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use stentor_membership::{Cause, GroupName, GroupViewId, MemberName, Service};
 
 use crate::facts::{Facts, What, list};
+use crate::history::Entry;
 
 /// What one member got between two views of a group.
 struct Between {
@@ -85,7 +86,7 @@ fn collect(facts: &Facts<'_>, session: usize, ways: &mut Ways) {
         }
     }
     let process = &facts.history.sessions[session].process;
-    let gone = |entry: &crate::history::Entry| matches!(entry, crate::history::Entry::Disconnected(s) if *s == session);
+    let gone = |entry: &Entry| matches!(entry, Entry::Disconnected(s) if *s == session);
     if !facts.history.settled
         || !facts.is_live(*process)
         || facts.history.processes[*process].entries.iter().any(gone)

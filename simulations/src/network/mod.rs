@@ -5,80 +5,21 @@
 //! numbered; a break loses a random tail of what is under way, and each end hears of it in its own time. A blocked
 //! direction holds what is sent (as a transport that sends again would) until it opens or the link ends.
 
-use std::collections::{BTreeSet, VecDeque};
+mod link;
+
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
 use stentor_membership::Timestamp;
 
+pub(crate) use self::link::{Arrival, Item, LinkId, Side};
+use self::link::{End, Link, State};
 use crate::dice::Dice;
 use crate::options::NetworkOptions;
 
-/// A link, by number: a later one has a higher number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct LinkId(usize);
-
-/// One of the two ends of a link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Side {
-    Dialer,
-    Acceptor,
-}
-
-/// What reaches an end of a link.
-#[derive(Clone, Debug)]
-pub(crate) enum Item {
-    /// The link is up at this end.
-    Up,
-    /// A frame of the stream, with its number in its direction.
-    Frame(u64, Bytes),
-    Datagram(Bytes),
-    /// The transport noticed that the link ended.
-    Down,
-}
-
-/// An item under way.
-#[derive(Debug)]
-pub(crate) struct Arrival {
-    pub(crate) link: LinkId,
-    pub(crate) to: Side,
-    pub(crate) item: Item,
-}
-
 /// What the network wants to happen later.
 pub(crate) type Planned = Vec<(Timestamp, Arrival)>;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// The end does not know of the link yet.
-    Opening,
-    Up,
-    Closed,
-}
-
-/// One end, and the direction toward it.
-#[derive(Debug)]
-struct End {
-    host: usize,
-    process: usize,
-    state: State,
-    /// Frames sent toward this end.
-    sent: u64,
-    /// Frames that arrived here.
-    arrived: u64,
-    /// Frames from this number on are lost.
-    lost_from: u64,
-    /// When the last frame toward this end arrives: links keep the order.
-    last_arrival: Timestamp,
-    /// Frames that wait for a blocked direction.
-    held: VecDeque<(u64, Bytes)>,
-}
-
-#[derive(Debug)]
-struct Link {
-    dialer: End,
-    acceptor: End,
-}
 
 /// How long a direction between two hosts takes.
 #[derive(Clone, Copy, Debug)]
@@ -100,31 +41,6 @@ pub(crate) struct Network {
     undialable: BTreeSet<(usize, usize)>,
     /// Whether datagrams get lost and doubled and breaks are noticed late.
     faulty: bool,
-}
-
-impl Side {
-    pub(crate) fn other(self) -> Self {
-        match self {
-            Self::Dialer => Self::Acceptor,
-            Self::Acceptor => Self::Dialer,
-        }
-    }
-}
-
-impl Link {
-    fn end(&self, side: Side) -> &End {
-        match side {
-            Side::Dialer => &self.dialer,
-            Side::Acceptor => &self.acceptor,
-        }
-    }
-
-    fn end_mut(&mut self, side: Side) -> &mut End {
-        match side {
-            Side::Dialer => &mut self.dialer,
-            Side::Acceptor => &mut self.acceptor,
-        }
-    }
 }
 
 impl Network {
@@ -162,18 +78,11 @@ impl Network {
         acceptor: (usize, usize),
         now: Timestamp,
     ) -> (LinkId, Planned) {
-        let end = |(host, process): (usize, usize)| End {
-            host,
-            process,
-            state: State::Opening,
-            sent: 0,
-            arrived: 0,
-            lost_from: u64::MAX,
-            last_arrival: now,
-            held: VecDeque::new(),
-        };
         let link = LinkId(self.links.len());
-        self.links.push(Link { dialer: end(dialer), acceptor: end(acceptor) });
+        self.links.push(Link {
+            dialer: End::new(dialer.0, dialer.1, now),
+            acceptor: End::new(acceptor.0, acceptor.1, now),
+        });
         let mut planned = Planned::new();
         for to in [Side::Dialer, Side::Acceptor] {
             let at = self.arrival(link, to, now);
@@ -378,5 +287,89 @@ impl Network {
             }
         }
         planned
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dice::Purpose;
+    use crate::options::{Options, Overrides};
+
+    const NOW: Timestamp = Timestamp::ZERO;
+
+    /// A network with one link that is up at both ends.
+    fn linked(seed: u64) -> (Network, LinkId) {
+        let options = Options::draw(seed, Overrides::default()).network;
+        let mut network = Network::new(2, options, Dice::new(seed, Purpose::Network));
+        let (link, planned) = network.connect((0, 0), (1, 1), NOW);
+        for (_, arrival) in planned {
+            assert!(network.accept(&arrival));
+            network.opened(link, arrival.to);
+        }
+        (network, link)
+    }
+
+    fn frames(network: &mut Network, link: LinkId, count: u8) -> Planned {
+        let send = |n| network.send_frame(link, Side::Acceptor, vec![n].into(), NOW);
+        (0..count).flat_map(send).collect()
+    }
+
+    /// Lets things arrive in the order of their time; gives the frames that count.
+    fn arrive(network: &mut Network, mut planned: Planned) -> Vec<u8> {
+        planned.sort_by_key(|(at, _)| *at);
+        let counted = planned.into_iter().filter(|(_, arrival)| network.accept(arrival));
+        let first = |(_, arrival): (Timestamp, Arrival)| match arrival.item {
+            Item::Frame(_, frame) => Some(frame[0]),
+            _ => None,
+        };
+        counted.filter_map(first).collect()
+    }
+
+    #[test]
+    fn frames_arrive_in_order() {
+        for seed in 0..50 {
+            let (mut network, link) = linked(seed);
+            let planned = frames(&mut network, link, 20);
+            assert!(planned.is_sorted_by_key(|(at, _)| *at));
+            assert_eq!(arrive(&mut network, planned), (0..20).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn a_broken_link_loses_a_tail_and_takes_no_more() {
+        let mut kept = Vec::new();
+        for seed in 0..50 {
+            let (mut network, link) = linked(seed);
+            let mut planned = frames(&mut network, link, 20);
+            let notices = network.break_link(link, NOW);
+            assert_eq!(notices.len(), 2, "both ends will notice");
+            planned.extend(frames(&mut network, link, 3));
+            let got = arrive(&mut network, planned);
+            assert_eq!(got, (0..u8::try_from(got.len()).unwrap()).collect::<Vec<_>>(), "a hole");
+            kept.push(got.len());
+        }
+        assert!(kept.contains(&20) && kept.iter().any(|kept| *kept < 5), "{kept:?}");
+    }
+
+    #[test]
+    fn nothing_arrives_at_a_closed_end() {
+        let (mut network, link) = linked(1);
+        let planned = frames(&mut network, link, 20);
+        network.close(link, Side::Acceptor, NOW);
+        assert_eq!(arrive(&mut network, planned), []);
+        assert_eq!(network.open_links(), [link], "the other end does not know yet");
+    }
+
+    #[test]
+    fn a_blocked_direction_holds_frames_and_loses_datagrams_until_it_heals() {
+        let (mut network, link) = linked(1);
+        network.block(0, 1);
+        assert!(!network.can_dial(0, 1) && !network.can_dial(1, 0));
+        assert!(frames(&mut network, link, 5).is_empty());
+        assert!(network.send_datagram(link, Side::Acceptor, &Bytes::from_static(b"d"), NOW).is_empty());
+        let planned = network.heal(NOW);
+        assert_eq!(arrive(&mut network, planned), [0, 1, 2, 3, 4]);
+        assert!(network.can_dial(0, 1));
     }
 }
