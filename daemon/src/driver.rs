@@ -38,6 +38,9 @@ const SLICE: Duration = Duration::from_millis(5);
 /// The same when a timer was late.
 const LATE_SLICE: Duration = Duration::from_millis(50);
 
+/// Bytes of messages after which the node is drained: what it says about them must not pile up.
+const DRAIN_AFTER: usize = 256 << 10;
+
 /// A timer that fires this much too late shows that the whole daemon had to wait.
 const LATE: Duration = Duration::from_millis(20);
 
@@ -166,10 +169,15 @@ impl Driver {
     /// Handles what is in the inbox already; true if it stopped because that took so long.
     fn take_waiting(&mut self, inbox: &mut Receiver<Input>, slice: Duration) -> bool {
         let begin = self.now();
-        let mut now = begin;
+        let (mut now, mut brought) = (begin, 0);
         for _ in 0..inbox::CAPACITY {
             let Ok(input) = inbox.try_recv() else { return false };
+            brought += input.weight();
             self.handle(input, now);
+            if brought >= DRAIN_AFTER {
+                brought = 0;
+                self.drain();
+            }
             now = self.now();
             if now.since(begin) > slice {
                 return true;

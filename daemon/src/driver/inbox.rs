@@ -1,5 +1,6 @@
 //! What reaches the driver.
 
+use bytes::Bytes;
 use stentor_client::wire::{ClientFrame, WireError};
 
 use crate::session::ConnectionNumber;
@@ -20,6 +21,24 @@ pub(crate) enum Input {
     Batch(ConnectionNumber, Batch),
     /// The daemon is to leave in order.
     Shutdown,
+}
+
+impl Input {
+    /// About how many bytes of messages it brings.
+    pub(crate) fn weight(&self) -> usize {
+        match self {
+            Self::Link(_, LinkEvent::Frames(frames)) => frames.iter().map(Bytes::len).sum(),
+            Self::Batch(_, batch) => batch.frames.iter().map(weight).sum(),
+            Self::Link(..) | Self::Open(..) | Self::Shutdown => 0,
+        }
+    }
+}
+
+fn weight(frame: &ClientFrame) -> usize {
+    match frame {
+        ClientFrame::Multicast { content, .. } => content.len(),
+        _ => 0,
+    }
 }
 
 /// What a program sent since its last batch.

@@ -96,6 +96,39 @@ async fn each_message_says_who_sent_it_and_how() {
 }
 
 #[tokio::test]
+async fn a_full_queue_makes_the_program_wait_and_loses_nothing() {
+    let membership =
+        stentor_membership::Config { session_queue: 1 << 10, max_message: MAX_MESSAGE, ..Default::default() };
+    let daemon = daemon_with(Setup { membership, tcp: None }).await;
+    let mut a = Program::open(&daemon, "a").await;
+    a.join("g").await;
+    let count: u32 = 300;
+    let mut out = BytesMut::new();
+    for number in 0..count {
+        let payload = [&number.to_le_bytes()[..], &[0; 500]].concat();
+        encode_multicast(Service::Agreed, false, &["g"], 0, &payload, &mut out).unwrap();
+    }
+    // What comes behind waits its turn as well.
+    ClientFrame::Leave { request: 1, group: group("g") }.encode(&mut out).unwrap();
+    ClientFrame::Status { request: 2 }.encode(&mut out).unwrap();
+    a.bytes(&out).await;
+    let (mut numbers, mut blocked) = (Vec::new(), None);
+    loop {
+        match a.next().await {
+            DaemonFrame::Message { content, .. } => numbers.push(content.payload().slice(..4)),
+            // The report says how it is now, with the last messages perhaps still on their way.
+            DaemonFrame::StatusReport { status, .. } => {
+                blocked = status.counters.into_iter().find(|(name, _)| name == "sessions_blocked");
+            }
+            DaemonFrame::Membership(event) if event.cause == Cause::Leave(member("a")) => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!((0..count).eq(numbers.iter().map(|bytes| u32::from_le_bytes(bytes[..].try_into().unwrap()))));
+    assert!(blocked.is_some_and(|(_, times)| times > 0));
+}
+
+#[tokio::test]
 async fn loopback_tcp_is_a_door_like_the_socket() {
     // A free port; if another takes it meanwhile, the bind below says so.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
