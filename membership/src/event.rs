@@ -10,6 +10,10 @@ use crate::name::GroupName;
 use crate::service::Service;
 use crate::view::View;
 
+/// Queues of events keep room for so many when they are empty. A burst may make them much larger: a whole window of
+/// small messages can become due at once.
+pub(crate) const IDLE_EVENTS: usize = 1024;
+
 /// How a frame travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Channel {

@@ -15,7 +15,7 @@ use self::sync::{Exchange, Origin, SyncPart, parts, virtual_synchrony_sets};
 use self::table::{Member, Table};
 use crate::content::{Content, Target};
 use crate::error::ConnectError;
-use crate::event::{Cause, Event, Membership, Message};
+use crate::event::{Cause, Event, IDLE_EVENTS, Membership, Message};
 use crate::id::{DaemonId, GroupViewId, MemberName, Position, SessionId, ViewId};
 use crate::name::{GroupName, SessionName};
 use crate::ordering::Delivery;
@@ -74,8 +74,10 @@ impl Groups {
         self.exchange.is_none()
     }
 
-    pub(crate) fn next_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+    /// Moves what happened to the end of `events`.
+    pub(crate) fn take_events(&mut self, events: &mut VecDeque<Event>) {
+        events.append(&mut self.events);
+        self.events.shrink_to(IDLE_EVENTS);
     }
 
     pub(crate) fn delivered(&self) -> u64 {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::Node;
 use crate::agreement::Install;
 use crate::event::Event;
-use crate::groups::Groups;
 use crate::id::{DaemonId, ViewId};
 use crate::ordering::{DAEMON_LANE, Ordering, Outgoing};
 use crate::service::Service;
@@ -68,7 +67,6 @@ impl Node {
     }
 
     pub(super) fn drain_events(&mut self) {
-        let groups: &mut Groups = &mut self.groups;
-        self.events.extend(std::iter::from_fn(|| groups.next_event()));
+        self.groups.take_events(&mut self.events);
     }
 }

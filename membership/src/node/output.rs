@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::Node;
-use crate::event::{Channel, Event, Transmit};
+use crate::event::{Channel, Event, IDLE_EVENTS, Transmit};
 use crate::id::{DaemonId, SessionId};
 use crate::ordering::{Outgoing, Urgency};
 use crate::time::Timestamp;
@@ -19,7 +19,6 @@ const LAZY_PART: usize = 8;
 const UNPACED_MEMBERS: usize = 12;
 /// Above, a daemon leaves this time for each member between two progress frames (PROTOCOL O4.3).
 const PACE: Duration = Duration::from_micros(100);
-
 impl Node {
     /// The next bytes to send.
     #[must_use]
@@ -47,6 +46,9 @@ impl Node {
         let live = |lane: &u32| self.groups.sessions.get(SessionId(*lane)).is_some();
         let unblocked = self.outbox.take_unblocked().into_iter().filter(live);
         self.events.extend(unblocked.map(|lane| Event::Unblocked(SessionId(lane))));
+        if self.events.is_empty() {
+            self.events.shrink_to(IDLE_EVENTS);
+        }
         self.events.pop_front()
     }
 
