@@ -30,6 +30,17 @@ fn find() -> Result<PathBuf> {
     }
 }
 
+/// Beginnings of the names of variables that cargo sets for a test.
+const PACKAGE_VARIABLES: [&str; 7] = [
+    "CARGO_PKG_",
+    "CARGO_MANIFEST_",
+    "CARGO_CRATE_NAME",
+    "CARGO_PRIMARY_PACKAGE",
+    "CARGO_BIN_",
+    "CARGO_TARGET_TMPDIR",
+    "OUT_DIR",
+];
+
 /// `target/PROFILE/stentor`, seen from `target/PROFILE/deps/TEST`.
 fn beside_tests() -> Option<PathBuf> {
     Some(profile_directory()?.join("stentor"))
@@ -46,7 +57,15 @@ fn build() -> Result<PathBuf> {
     let directory = directory.as_deref().and_then(Path::file_name).unwrap_or_default();
     let profile = if directory == "debug" { "dev".into() } else { directory.to_owned() };
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
+    let mut command = Command::new(cargo);
+    for (name, _) in std::env::vars_os() {
+        // What cargo says about the package under test: some build scripts depend on these variables, and would be
+        // run, with all that follows, whenever they come or go.
+        if PACKAGE_VARIABLES.iter().any(|prefix| name.as_encoded_bytes().starts_with(prefix.as_bytes())) {
+            command.env_remove(name);
+        }
+    }
+    let output = command
         // The whole workspace, so that dependencies have the features that they were built with for the tests.
         .args(["build", "--workspace", "--bin", "stentor", "--message-format", "json", "--profile"])
         .arg(profile)
