@@ -12,6 +12,7 @@ pub mod members;
 pub mod payload;
 pub mod process;
 pub mod proxy;
+pub mod raw;
 pub mod recorder;
 pub mod scenario;
 pub mod verdict;
