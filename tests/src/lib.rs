@@ -10,6 +10,7 @@ pub mod command;
 pub mod log;
 pub mod members;
 pub mod payload;
+pub mod peer;
 pub mod process;
 pub mod proxy;
 pub mod raw;
