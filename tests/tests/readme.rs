@@ -14,11 +14,11 @@ use stentor_tests::process::Process;
 const PROLOGUE: &str = "set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT\n";
 
 /// A person takes a moment to type the next command; a script looks whether the member is there.
-const JOINED: &str = "for _ in {1..200}; do stentor status --json --connect unix:cluster/a.sock | \
+const JOINED: &str = "member=$!\nfor _ in {1..200}; do stentor status --json --connect unix:cluster/a.sock | \
     grep -q '\"news\"' && break; done\n";
 
-/// The fourth job is the member: it ends with the message.
-const RECEIVED: &str = "wait %4\n";
+/// The member ends with the message.
+const RECEIVED: &str = "wait \"$member\"\n";
 
 /// The commands of the section on a cluster, without those that build.
 fn commands() -> Result<String> {
