@@ -1,6 +1,8 @@
 //! The end of a test: nothing is missing, and the logs show that every promise was kept.
 
-use anyhow::{Result, bail};
+use std::time::Duration;
+
+use anyhow::{Result, bail, ensure};
 use stentor_membership::{Cause, GroupName, Service};
 
 use crate::checker::{Report, check};
@@ -33,8 +35,35 @@ pub async fn verdict(
     outcome.map(|()| report)
 }
 
+/// How often a starved machine may part the members while they come to rest.
+const TRIES: u32 = 4;
+
+/// How long all of them have each time.
+const TRY: Duration = Duration::from_secs(15);
+
 /// Each sends a last message, and all get all of these: whatever was sent before them and is not there then, is lost.
 async fn settle(group: &str, recorders: &[&Recorder]) -> Result<()> {
+    for _ in 1..TRIES {
+        let settled = tokio::time::timeout(TRY, try_to_settle(group, recorders)).await;
+        if settled.is_ok_and(|settled| settled.is_ok()) {
+            return Ok(());
+        }
+    }
+    try_to_settle(group, recorders).await
+}
+
+async fn try_to_settle(group: &str, recorders: &[&Recorder]) -> Result<()> {
+    for recorder in recorders {
+        recorder
+            .until("all are members", |log| {
+                let members = log.views(group).last().map(|view| view.members.clone()).unwrap_or_default();
+                let missing =
+                    recorders.iter().map(|other| other.member()).find(|name| !members.contains(name));
+                ensure!(missing.is_none(), "{group} has {members:?}");
+                Ok(())
+            })
+            .await?;
+    }
     let mut last = Vec::new();
     for recorder in recorders {
         match recorder.send(&[group], Service::Safe, 0).await {
