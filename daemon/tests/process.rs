@@ -3,15 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::fs;
-use std::io::Read;
-use std::net::UdpSocket;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use stentor_client::{Address, Connection, Event, Receiver, Sender, Service};
+use stentor_tests::cluster::free_address;
 use tempfile::TempDir;
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -44,12 +43,10 @@ struct Cluster {
 impl Cluster {
     fn new(names: &[&str]) -> Self {
         let dir = TempDir::new().unwrap();
-        // Held together until all are chosen, so that they differ.
-        let sockets: Vec<_> = names.iter().map(|_| UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
         let mut args = vec!["init".to_owned(), dir.path().join("c").display().to_string()];
-        for (name, socket) in names.iter().zip(&sockets) {
+        for name in names {
             args.push("--daemon".to_owned());
-            args.push(format!("{name}={}", socket.local_addr().unwrap()));
+            args.push(format!("{name}={}", free_address().unwrap()));
         }
         let made = output(&args.iter().map(String::as_str).collect::<Vec<_>>());
         assert!(made.status.success(), "{made:?}");
@@ -65,9 +62,10 @@ impl Cluster {
     }
 
     fn start(&self, name: &str) -> Daemon {
-        let log = fs::File::create(self.file(&format!("{name}.log"))).unwrap();
-        let child = stentor(&["daemon", "--config", &self.config(name)]).stderr(log).spawn().unwrap();
-        Daemon { child, socket: self.file(&format!("{name}.sock")) }
+        let log = self.file(&format!("{name}.log"));
+        let stderr = fs::File::create(&log).unwrap();
+        let child = stentor(&["daemon", "--config", &self.config(name)]).stderr(stderr).spawn().unwrap();
+        Daemon { child, socket: self.file(&format!("{name}.sock")), log }
     }
 }
 
@@ -75,6 +73,7 @@ impl Cluster {
 struct Daemon {
     child: Child,
     socket: PathBuf,
+    log: PathBuf,
 }
 
 impl Daemon {
@@ -85,7 +84,8 @@ impl Daemon {
         loop {
             match Connection::connect(&address).await {
                 Ok(connection) => return connection.split(),
-                Err(error) => assert!(Instant::now() < until, "{error}"),
+                Err(error) if Instant::now() < until => drop(error),
+                Err(error) => panic!("{error}; its log: {}", fs::read_to_string(&self.log).unwrap()),
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -263,9 +263,10 @@ fn keys_that_do_not_fit_are_found_before_the_start() {
 #[tokio::test]
 async fn without_a_configuration_it_is_a_cluster_of_one() {
     let dir = TempDir::new().unwrap();
-    let child =
-        stentor(&["daemon"]).env("XDG_RUNTIME_DIR", dir.path()).stderr(Stdio::null()).spawn().unwrap();
-    let mut daemon = Daemon { child, socket: dir.path().join("stentor/stentor.sock") };
+    let log = dir.path().join("log");
+    let stderr = fs::File::create(&log).unwrap();
+    let child = stentor(&["daemon"]).env("XDG_RUNTIME_DIR", dir.path()).stderr(stderr).spawn().unwrap();
+    let mut daemon = Daemon { child, socket: dir.path().join("stentor/stentor.sock"), log };
     let (sender, mut receiver) = daemon.connect().await;
     sender.join("g").unwrap().await.unwrap();
     sender.multicast(&["g"], Service::Agreed, "alone").await.unwrap();
@@ -280,14 +281,13 @@ async fn the_log_can_be_json_and_a_wrong_filter_is_refused() {
     let cluster = Cluster::new(&["a"]);
     let config = cluster.config("a");
     let mut command = stentor(&["daemon", "--config", &config, "--log-json"]);
-    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-    let mut log = child.stderr.take().unwrap();
-    let mut daemon = Daemon { child, socket: cluster.file("a.sock") };
+    let log = cluster.file("a.log");
+    let child = command.stderr(fs::File::create(&log).unwrap()).spawn().unwrap();
+    let mut daemon = Daemon { child, socket: cluster.file("a.sock"), log };
     daemon.connect().await;
     daemon.signal(Signal::TERM);
     daemon.exit().await;
-    let mut text = String::new();
-    log.read_to_string(&mut text).unwrap();
+    let text = fs::read_to_string(&daemon.log).unwrap();
     assert!(text.lines().count() > 3);
     for line in text.lines() {
         let entry: serde_json::Value = serde_json::from_str(line).unwrap();

@@ -2,13 +2,13 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::UdpSocket;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use stentor_tests::cluster::free_address;
 use tempfile::TempDir;
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -323,7 +323,7 @@ fn what_is_wrong_is_named() {
 fn a_refusal_by_the_daemon_fails_the_sender() {
     let directory = TempDir::new().unwrap();
     let made = directory.path().join("c");
-    let free = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let free = free_address().unwrap();
     let own = format!("a={free}");
     let daemons = ["--daemon", &own, "--daemon", "b=127.0.0.1:2", "--daemon", "c=127.0.0.1:3"];
     let place = made.display().to_string();
