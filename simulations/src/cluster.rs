@@ -38,7 +38,7 @@ pub(crate) enum Task {
 pub(crate) struct Host {
     pub(crate) name: DaemonName,
     /// What runs here; taken out while it is stepped.
-    pub(crate) daemon: Option<Daemon>,
+    pub(crate) daemon: Option<Box<Daemon>>,
     /// The index of what runs here.
     pub(crate) process: Option<usize>,
     /// Its last daemon left in order.
@@ -171,7 +171,7 @@ impl Cluster {
 
     pub(crate) fn running(&mut self, process: usize) -> Option<&mut Daemon> {
         let host = *self.host_of.get(process)?;
-        self.hosts[host].daemon.as_mut().filter(|daemon| daemon.number == process)
+        self.hosts[host].daemon.as_deref_mut().filter(|daemon| daemon.number == process)
     }
 
     pub(crate) fn fail(&mut self, text: String) {
@@ -205,7 +205,7 @@ impl Cluster {
         self.history.processes.push(Process { id, fate: Fate::Live, entries: Vec::new() });
         self.host_of.push(host);
         self.counts.processes += 1;
-        let mut daemon = Daemon {
+        let mut daemon = Box::new(Daemon {
             number,
             host,
             node,
@@ -218,7 +218,7 @@ impl Cluster {
             leaving: false,
             links: BTreeMap::new(),
             clients: Clients::new(number, self.config.clone()),
-        };
+        });
         let opened = self.workload.observe(&mut daemon.clients, &mut daemon.node, &mut self.history);
         self.hosts[host].left = false;
         self.hosts[host].process = Some(number);

@@ -157,7 +157,7 @@ impl Cluster {
     }
 
     fn running_daemons(&self) -> impl Iterator<Item = &Daemon> {
-        self.hosts.iter().filter_map(|host: &Host| host.daemon.as_ref())
+        self.hosts.iter().filter_map(|host: &Host| host.daemon.as_deref())
     }
 
     fn views(&self) -> Vec<(DaemonId, u64)> {

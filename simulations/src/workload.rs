@@ -193,12 +193,14 @@ impl Workload {
     /// Bytes that differ from message to message and within each.
     fn payload(&mut self, size: u64) -> Vec<u8> {
         let mut word = self.dice.number();
-        (0..size)
-            .map(|_| {
-                word = word.rotate_left(5).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-                word.to_le_bytes()[7]
-            })
-            .collect()
+        let size = usize::try_from(size).unwrap_or(0);
+        let mut payload = Vec::with_capacity(size + 8);
+        while payload.len() < size {
+            word = word.rotate_left(5).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            payload.extend_from_slice(&word.to_le_bytes());
+        }
+        payload.truncate(size);
+        payload
     }
 
     /// Every session says something Safe to everybody: it shows that the cluster works.

@@ -1,6 +1,8 @@
 //! E5: a daemon that sends a message at Reliable or above and does not crash delivers it.
 
-use stentor_membership::{Cause, GroupName, Service};
+use std::collections::{BTreeMap, BTreeSet};
+
+use stentor_membership::{Cause, Service};
 
 use crate::facts::{Facts, What};
 use crate::history::Entry;
@@ -9,6 +11,8 @@ pub(super) fn check(facts: &Facts<'_>) -> Result<(), String> {
     if !facts.history.settled {
         return Ok(());
     }
+    let sessions: Vec<Stay<'_>> = (0..facts.history.sessions.len()).map(|s| Stay::new(facts, s)).collect();
+    let asked = asked(facts);
     for (send, accepted) in facts.accepted.iter().enumerate() {
         let Some((process, at)) = *accepted else { continue };
         if !facts.is_live(process) || facts.service(send) == Service::Unreliable {
@@ -18,44 +22,90 @@ pub(super) fn check(facts: &Facts<'_>) -> Result<(), String> {
             return Err(format!("{} never delivers its own {}", facts.id(process), facts.name(send)));
         }
         let session = facts.history.sends[send].session;
-        if wants_it(facts, send, at) && !was_told(facts, session, send) {
+        if !sessions[session].told.contains(&send) && wants_it(facts, &sessions[session], &asked, send, at) {
             return Err(format!("{} is never given to its own sender", facts.name(send)));
         }
     }
     Ok(())
 }
 
+/// What one session was told.
+struct Stay<'a> {
+    /// The messages that it got.
+    told: BTreeSet<usize>,
+    /// By group: the places at which it was told that it had joined.
+    joined: BTreeMap<&'a str, Vec<usize>>,
+}
+
+impl<'a> Stay<'a> {
+    fn new(facts: &Facts<'a>, session: usize) -> Self {
+        let name = facts.history.sessions[session].name;
+        let mut stay = Self { told: BTreeSet::new(), joined: BTreeMap::new() };
+        for told in &facts.told[session] {
+            match told.what {
+                What::Message(message) => {
+                    stay.told.insert(message.send);
+                }
+                What::Change(change) if change.cause == Cause::Join(name) => {
+                    stay.joined.entry(change.group.as_str()).or_default().push(told.at);
+                }
+                What::Change(_) => {}
+            }
+        }
+        stay
+    }
+}
+
+/// What sessions asked of groups.
+#[derive(Default)]
+struct Asked<'a> {
+    /// By session and group: how often it asked to join, and whether that was the last that it asked for.
+    joins: BTreeMap<(usize, &'a str), (usize, bool)>,
+    /// Sessions that closed.
+    closed: BTreeSet<usize>,
+}
+
+fn asked<'a>(facts: &Facts<'a>) -> Asked<'a> {
+    let mut asked = Asked::default();
+    for entry in facts.history.processes.iter().flat_map(|process| &process.entries) {
+        match entry {
+            Entry::Join(session, group) => {
+                let (joins, last) = asked.joins.entry((*session, group.as_str())).or_default();
+                (*joins, *last) = (*joins + 1, true);
+            }
+            Entry::Leave(session, group) => {
+                asked.joins.entry((*session, group.as_str())).or_default().1 = false;
+            }
+            Entry::Disconnected(session) => {
+                asked.closed.insert(*session);
+            }
+            Entry::View(_)
+            | Entry::Transitional { .. }
+            | Entry::Message(_)
+            | Entry::Membership(_)
+            | Entry::GroupTransitional { .. }
+            | Entry::Connected(_)
+            | Entry::Sent(_) => {}
+        }
+    }
+    asked
+}
+
 /// Whether the sender was a member of one of the groups and stays, or named itself, and wants a copy.
-fn wants_it(facts: &Facts<'_>, send: usize, accepted: usize) -> bool {
+fn wants_it(facts: &Facts<'_>, stay: &Stay<'_>, asked: &Asked<'_>, send: usize, accepted: usize) -> bool {
     let record = &facts.history.sends[send];
-    let (session, name) = (record.session, facts.history.sessions[record.session].name);
-    let entries = &facts.history.processes[facts.history.sessions[session].process].entries;
-    let stays_connected =
-        !entries[accepted..].iter().any(|entry| matches!(entry, Entry::Disconnected(s) if *s == session));
-    if record.discard_self || !stays_connected {
+    if record.discard_self || asked.closed.contains(&record.session) {
         return false;
     }
-    if record.targets(&name.to_string()) {
+    if record.targets(&facts.history.sessions[record.session].name.to_string()) {
         return true;
     }
     record.content.targets().any(|group| {
-        let is_own = |s: &usize, g: &GroupName| *s == session && g.as_str() == group;
-        let joins = entries.iter().filter(|entry| matches!(entry, Entry::Join(s, g) if is_own(s, g)));
-        let last = entries.iter().rposition(|entry| match entry {
-            Entry::Join(s, g) | Entry::Leave(s, g) => is_own(s, g),
-            _ => false,
-        });
-        let effective = facts.told[session].iter().filter(|told| {
-            let What::Change(change) = told.what else { return false };
-            told.at < accepted && change.group.as_str() == group && change.cause == Cause::Join(name)
-        });
         // The last that it ever asked for was to join, and that took effect before it sent.
-        last.is_some_and(|at| matches!(entries[at], Entry::Join(..))) && joins.count() == effective.count()
+        let before = |places: &Vec<usize>| places.partition_point(|at| *at < accepted);
+        let effective = stay.joined.get(group).map_or(0, before);
+        asked.joins.get(&(record.session, group)).is_some_and(|(joins, last)| *last && *joins == effective)
     })
-}
-
-fn was_told(facts: &Facts<'_>, session: usize, send: usize) -> bool {
-    facts.told[session].iter().any(|told| matches!(told.what, What::Message(message) if message.send == send))
 }
 
 #[cfg(test)]

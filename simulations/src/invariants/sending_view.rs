@@ -3,7 +3,7 @@
 use stentor_membership::ViewId;
 
 use crate::facts::Facts;
-use crate::history::{Delivery, Entry};
+use crate::history::{Delivery, Entry, Process};
 
 pub(super) fn check(facts: &Facts<'_>) -> Result<(), String> {
     for process in &facts.history.processes {
@@ -13,8 +13,8 @@ pub(super) fn check(facts: &Facts<'_>) -> Result<(), String> {
                 Entry::View(view) => (current, transitional) = (Some(view.id), false),
                 Entry::Transitional { .. } => transitional = true,
                 Entry::Message(message) => {
-                    let name = facts.name(message.send);
                     if Some(message.view) != current || message.transitional != transitional {
+                        let name = facts.name(message.send);
                         return Err(format!(
                             "{} delivers {name} of view {} ({}) in view {current:?} ({})",
                             process.id,
@@ -54,30 +54,33 @@ fn one_view(facts: &Facts<'_>, message: &Delivery) -> Result<(), String> {
 
 /// Its sender installed that view, and had not left it when its client asked.
 fn sent_there(facts: &Facts<'_>) -> Result<(), String> {
+    let views: Vec<Vec<(usize, ViewId)>> = facts.history.processes.iter().map(views_of).collect();
     for (send, sent_in) in facts.sent_in.iter().enumerate() {
         let (Some(sent_in), Some((process, accepted))) = (sent_in, facts.accepted[send]) else { continue };
-        let process = &facts.history.processes[process];
-        let mut views = process.entries.iter().enumerate().filter_map(view_at);
-        if !views.any(|(_, id)| id == *sent_in) {
-            let name = facts.name(send);
+        let mut views = views[process].iter();
+        if !views.any(|(_, id)| id == sent_in) {
             return Err(format!(
-                "{name} is said to be of view {sent_in}, which {} never installed",
-                process.id
+                "{} is said to be of view {sent_in}, which {} never installed",
+                facts.name(send),
+                facts.id(process)
             ));
         }
         if let Some((_, next)) = views.next().filter(|(at, _)| *at < accepted) {
-            let name = facts.name(send);
             return Err(format!(
-                "{name} is said to be of view {sent_in}, but {} was already in {next}",
-                process.id
+                "{} is said to be of view {sent_in}, but {} was already in {next}",
+                facts.name(send),
+                facts.id(process)
             ));
         }
     }
     Ok(())
 }
 
-fn view_at((at, entry): (usize, &Entry)) -> Option<(usize, ViewId)> {
-    if let Entry::View(view) = entry { Some((at, view.id)) } else { None }
+/// The views that a process installed, with their places.
+fn views_of(process: &Process) -> Vec<(usize, ViewId)> {
+    let view_at =
+        |(at, entry): (usize, &Entry)| if let Entry::View(view) = entry { Some((at, view.id)) } else { None };
+    process.entries.iter().enumerate().filter_map(view_at).collect()
 }
 
 #[cfg(test)]
