@@ -150,6 +150,12 @@ impl Node {
         self.agreement.links().iter().copied()
     }
 
+    /// Whether the groups of this view are known: until the members have exchanged them, what sessions send queues up
+    /// (PROTOCOL G3.2).
+    pub fn knows_groups(&self) -> bool {
+        self.groups.is_complete()
+    }
+
     /// All groups with members that this daemon knows of, sorted, with the number of members.
     pub fn groups(&self) -> impl Iterator<Item = (GroupName, usize)> {
         self.groups.list()

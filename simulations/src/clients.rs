@@ -17,6 +17,17 @@ pub(crate) enum Command {
     Multicast(usize),
 }
 
+/// How a session reads what it is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// At once.
+    Prompt,
+    /// Some of it now and then.
+    Slow,
+    /// Never, and it asks for nothing any more.
+    Dead,
+}
+
 /// One session.
 #[derive(Debug)]
 pub(crate) struct Client {
@@ -28,6 +39,9 @@ pub(crate) struct Client {
     pub(crate) pending: BTreeMap<GroupName, usize>,
     /// What it tries again when it is told that there is room.
     pub(crate) waiting: Option<Command>,
+    pace: Pace,
+    /// Bytes that it was given and did not read.
+    unread: usize,
 }
 
 /// All sessions of one daemon, by their index in the history.
@@ -35,6 +49,9 @@ pub(crate) struct Client {
 pub(crate) struct Clients {
     process: usize,
     config: Config,
+    unread_max: usize,
+    /// Sessions that left too much unread: their daemon has to close them.
+    overfull: Vec<usize>,
     pub(crate) live: BTreeMap<usize, Client>,
     by_id: BTreeMap<SessionId, usize>,
     pub(crate) observer: Option<usize>,
@@ -48,10 +65,12 @@ pub(crate) struct Clients {
 pub(crate) type Broken = String;
 
 impl Clients {
-    pub(crate) fn new(process: usize, config: Config) -> Self {
+    pub(crate) fn new(process: usize, config: Config, unread_max: usize) -> Self {
         Self {
             process,
             config,
+            unread_max,
+            overfull: Vec::new(),
             live: BTreeMap::new(),
             by_id: BTreeMap::new(),
             observer: None,
@@ -71,6 +90,7 @@ impl Clients {
         node: &mut Node,
         history: &mut History,
         name: Option<SessionName>,
+        pace: Pace,
     ) -> Result<Option<usize>, Broken> {
         let taken = name.is_some_and(|name| self.live.values().any(|client| client.name.session == name));
         let id = match node.connect(name) {
@@ -87,8 +107,15 @@ impl Clients {
         let number = history.sessions.len();
         history.sessions.push(Session { process: self.process, name: member, observer: false });
         history.processes[self.process].entries.push(Entry::Connected(number));
-        let client =
-            Client { id, name: member, groups: BTreeSet::new(), pending: BTreeMap::new(), waiting: None };
+        let client = Client {
+            id,
+            name: member,
+            groups: BTreeSet::new(),
+            pending: BTreeMap::new(),
+            waiting: None,
+            pace,
+            unread: 0,
+        };
         if self.by_id.insert(id, number).is_some() {
             return Err(format!("session number {id:?} was given out twice"));
         }
@@ -102,6 +129,33 @@ impl Clients {
             self.by_id.remove(&client.id);
             node.disconnect(client.id);
             history.processes[self.process].entries.push(Entry::Disconnected(number));
+        }
+    }
+
+    /// Sessions that do something: those that live and do not wait for room, as a blocked client would.
+    pub(crate) fn free(&self) -> Vec<usize> {
+        let free = |client: &Client| client.waiting.is_none() && client.pace != Pace::Dead;
+        self.live.iter().filter(|(_, client)| free(client)).map(|(session, _)| *session).collect()
+    }
+
+    /// Slow sessions read a part of what waits for them.
+    pub(crate) fn read_slowly(&mut self) {
+        for client in self.live.values_mut().filter(|client| client.pace == Pace::Slow) {
+            client.unread /= 2;
+        }
+    }
+
+    /// Sessions that have to be closed since the last call.
+    pub(crate) fn take_overfull(&mut self) -> Vec<usize> {
+        std::mem::take(&mut self.overfull)
+    }
+
+    /// A session that was told to wait asks again.
+    pub(crate) fn retry(&mut self, node: &mut Node, history: &mut History, number: usize) -> Result<(), Broken> {
+        let Some(client) = self.live.get_mut(&number) else { return Ok(()) };
+        match client.waiting.take() {
+            Some(command) if client.pace != Pace::Dead => self.ask(node, history, number, command),
+            _ => Ok(()),
         }
     }
 
@@ -184,6 +238,7 @@ impl Clients {
             Event::Message(message) => {
                 let send = usize::from(message.content.tag());
                 let receivers = self.numbers(&message.receivers)?;
+                self.pile_up(&receivers, message.content.encoded().len());
                 if self.observer.is_some_and(|observer| receivers.contains(&observer)) {
                     self.undelivered.remove(&send);
                 }
@@ -222,6 +277,19 @@ impl Clients {
         };
         history.processes[self.process].entries.push(entry);
         Ok(None)
+    }
+
+    fn pile_up(&mut self, receivers: &[usize], bytes: usize) {
+        for number in receivers {
+            let Some(client) = self.live.get_mut(number).filter(|client| client.pace != Pace::Prompt) else {
+                continue;
+            };
+            let before = client.unread;
+            client.unread += bytes;
+            if before <= self.unread_max && client.unread > self.unread_max {
+                self.overfull.push(*number);
+            }
+        }
     }
 
     fn took_effect(&mut self, receivers: &[usize], group: GroupName, cause: Cause) {

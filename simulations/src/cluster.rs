@@ -215,9 +215,10 @@ impl Cluster {
             timer_setting: 0,
             spins: 0,
             paused: false,
+            resent_before: 0,
             leaving: false,
             links: BTreeMap::new(),
-            clients: Clients::new(number, self.config.clone()),
+            clients: Clients::new(number, self.config.clone(), self.options.workload.unread_max),
         });
         let opened = self.workload.observe(&mut daemon.clients, &mut daemon.node, &mut self.history);
         self.hosts[host].left = false;

@@ -20,6 +20,8 @@ pub(crate) enum Input {
     Work,
     /// A session that was told to wait has room again.
     Retry(usize),
+    /// A session left too much unread: the daemon closes it.
+    Cut(usize),
     /// Its clients show that they can be heard.
     Probe,
     /// The daemon is stopped in order; it may wait so many times until nothing is under way.
@@ -42,6 +44,8 @@ pub(crate) struct Daemon {
     /// How many times in a row it was due at once again.
     pub(crate) spins: u32,
     pub(crate) paused: bool,
+    /// How many frames it had resent when it last went to another phase.
+    pub(crate) resent_before: u64,
     /// It is being stopped: its clients do nothing more.
     pub(crate) leaving: bool,
     /// The link to each peer that the node was told of.
@@ -62,7 +66,7 @@ pub(crate) fn config(options: &Options, names: &[DaemonName]) -> Config {
         max_message: node.max_message,
         frame: node.frame,
         datagram: node.datagram,
-        max_sessions: 100,
+        max_sessions: options.workload.sessions_max.max(10) * 10,
         require_primary: node.require_primary,
     }
 }

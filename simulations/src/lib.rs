@@ -20,9 +20,11 @@ pub mod invariants;
 mod liveness;
 mod network;
 mod options;
+mod overrides;
 mod panics;
 mod regressions;
 mod report;
+mod scenarios;
 mod schedule;
 mod step;
 mod trace;
@@ -30,11 +32,13 @@ mod workload;
 
 use std::time::Duration;
 
-pub use faults::FaultKind;
+pub use faults::{FaultKind, Step, Struck};
 pub use invariants::Violation;
 pub use options::{
-    FaultOptions, MachineOptions, NetworkOptions, NodeOptions, Options, Overrides, WorkloadOptions,
+    FaultOptions, MachineOptions, NetworkOptions, NodeOptions, Options, WorkloadOptions,
 };
+pub use overrides::{Overrides, Part, Without};
+pub use scenarios::Scenario;
 pub use regressions::{Regression, RegressionError, parse_regressions};
 pub use report::{Counts, Outcome};
 pub use trace::Trace;
@@ -70,6 +74,7 @@ fn simulate(options: Options, trace: Trace) -> Outcome {
         counts.add_stats(&daemon.node.stats());
     }
     counts.faults = faults.count;
+    counts.struck = faults.struck;
     counts.sends = history.sends.len() as u64;
     counts.virtual_time = Duration::from_nanos(schedule.now().as_nanos());
     let mut violations = invariants::check(&history);

@@ -5,15 +5,7 @@ use std::time::Duration;
 
 use crate::dice::{Dice, Purpose};
 use crate::faults::FaultKind;
-
-/// What a user fixes instead of leaving it to the seed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Overrides {
-    /// How many daemons.
-    pub daemons: Option<usize>,
-    /// Only this many faults strike; the rest of the run stays the same until the first that is left out.
-    pub max_faults: Option<u64>,
-}
+use crate::overrides::{FAULTS_MAX, Overrides};
 
 /// What a run is like.
 #[derive(Clone, Debug)]
@@ -74,6 +66,10 @@ pub struct NetworkOptions {
     pub latency_max: Duration,
     /// How many directions are twenty times slower.
     pub slow_path_permille: u32,
+    /// Bytes a second of each direction between two hosts while there are faults; zero is no limit.
+    pub bandwidth: u64,
+    /// How long the queue in front of a direction may be before datagrams are dropped.
+    pub queue: Duration,
     /// How many datagrams are lost while there are faults.
     pub loss_permille: u32,
     /// How many datagrams come twice while there are faults.
@@ -120,8 +116,18 @@ pub struct WorkloadOptions {
     pub everybody_permille: u32,
     /// How many groups there are.
     pub groups: usize,
+    /// How many names sessions choose from.
+    pub names: u64,
+    /// Clients do no more than this.
+    pub max_actions: u64,
     /// The most sessions of a daemon beside its observer.
     pub sessions_max: usize,
+    /// How many sessions read slowly.
+    pub slow_permille: u32,
+    /// How many sessions stop to read, and never go on.
+    pub dead_permille: u32,
+    /// What a session may leave unread, in bytes, until its daemon closes it.
+    pub unread_max: usize,
 }
 
 /// What goes wrong.
@@ -139,17 +145,21 @@ pub struct FaultOptions {
     pub restart_permille: u32,
     /// The most faults.
     pub max: u64,
+    /// Faults that are left out, by number: a bit each.
+    pub without: u64,
 }
 
 impl Options {
     /// Draws a run from its seed.
     pub fn draw(seed: u64, overrides: Overrides) -> Self {
         let mut dice = Dice::new(seed, Purpose::Options);
-        let drawn = usize::try_from(dice.between(2, 5)).unwrap_or(2);
+        let drawn = [3, 3, 3, 4, 4, 5, 5, 6, 7][dice.index(9)];
         let daemons = overrides.daemons.unwrap_or(drawn).max(1);
         let node = node(&mut dice);
         let unit = node.suspect_after_min;
-        let turmoil = dice.span(unit * 5, unit * 80);
+        // Many short runs meet more than few long ones; some states need a long past.
+        let longest = if dice.chance(700) { 25 } else { 80 };
+        let turmoil = dice.span(unit * 5, unit * longest);
         let count = u32::try_from(daemons).unwrap_or(u32::MAX);
         let mut options = Self {
             seed,
@@ -164,9 +174,7 @@ impl Options {
             endures: dice.chance(400),
             node,
         };
-        if let Some(max) = overrides.max_faults {
-            options.faults.max = max;
-        }
+        overrides.apply(&mut options);
         options
     }
 }
@@ -195,6 +203,8 @@ fn network(dice: &mut Dice, node: &NodeOptions) -> NetworkOptions {
         latency,
         latency_max: unit / 6,
         slow_path_permille: [0, 0, 100, 400][dice.index(4)],
+        bandwidth: [0, 0, 0, 1_000_000, 20_000_000][dice.index(5)],
+        queue: dice.span(unit / 20, unit),
         loss_permille: [0, 10, 50, 300][dice.index(4)],
         duplicate_permille: [0, 20, 200][dice.index(3)],
         notice: dice.span(unit / 50, unit * 2),
@@ -224,7 +234,7 @@ fn workload(dice: &mut Dice, node: &NodeOptions, turmoil: Duration, daemons: u32
     ];
     let services =
         [weight(400, 3), weight(500, 3), weight(600, 3), weight(600, 3), weight(900, 6) + 1, weight(800, 5)];
-    let actions_in_all = small(dice, 20, 400);
+    let actions_in_all = small(dice, 20, 300);
     let burst_max = [1, 1, 3, 12][dice.index(4)];
     let large = [node.frame / 2, node.frame * 3, node.frame * 5, 40 << 10][dice.index(4)];
     WorkloadOptions {
@@ -237,7 +247,12 @@ fn workload(dice: &mut Dice, node: &NodeOptions, turmoil: Duration, daemons: u32
         large_permille: [0, 50, 200, 600][dice.index(4)],
         everybody_permille: [400, 700, 950][dice.index(3)],
         groups: dice.index(4) + 1,
+        names: 4,
+        max_actions: u64::MAX,
         sessions_max: dice.index(5) + 1,
+        slow_permille: [0, 100, 300][dice.index(3)],
+        dead_permille: [0, 0, 100][dice.index(3)],
+        unread_max: [4 << 10, 64 << 10][dice.index(2)],
     }
 }
 
@@ -256,7 +271,8 @@ fn faults(dice: &mut Dice, turmoil: Duration) -> FaultOptions {
         moment_permille: [0, 0, 30, 150][dice.index(4)],
         late_start_permille: [0, 100, 400][dice.index(3)],
         restart_permille: [300, 800, 1000][dice.index(3)],
-        max: 40,
+        max: FAULTS_MAX,
+        without: 0,
     }
 }
 

@@ -5,7 +5,7 @@
 
 use serde::Deserialize;
 
-use crate::options::Overrides;
+use crate::overrides::Overrides;
 
 /// Why a list of seeds cannot be read: the text names the place and what is wrong there.
 pub type RegressionError = toml::de::Error;
@@ -33,7 +33,7 @@ struct List {
 impl Regression {
     /// What is fixed besides the seed.
     pub fn overrides(&self) -> Overrides {
-        Overrides { daemons: self.daemons, max_faults: None }
+        Overrides { daemons: self.daemons, ..Overrides::default() }
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use stentor_membership::Stats;
 
+use crate::faults::{FaultKind, Step, Struck};
 use crate::invariants::Violation;
 use crate::options::Options;
 
@@ -30,6 +31,10 @@ pub struct Counts {
     pub processes: u64,
     /// Faults that struck.
     pub faults: u64,
+    /// The same, by kind and by the step of a view change that they met.
+    pub struck: Struck,
+    /// Sessions closed because they read too slowly.
+    pub cut: u64,
     /// Multicasts asked for.
     pub sends: u64,
     /// Messages delivered to sessions, in regular views.
@@ -56,6 +61,10 @@ impl Counts {
         self.runs += other.runs;
         self.processes += other.processes;
         self.faults += other.faults;
+        for (at, count) in &other.struck {
+            *self.struck.entry(*at).or_default() += count;
+        }
+        self.cut += other.cut;
         self.sends += other.sends;
         self.regular += other.regular;
         self.transitional += other.transitional;
@@ -106,8 +115,9 @@ impl fmt::Display for Counts {
         )?;
         writeln!(
             f,
-            "{} multicasts, {} deliveries in regular views and {} in transitional configurations, {} group views",
-            self.sends, self.regular, self.transitional, self.memberships
+            "{} multicasts, {} deliveries in regular views and {} in transitional configurations, {} group views, {} \
+             slow sessions closed",
+            self.sends, self.regular, self.transitional, self.memberships, self.cut
         )?;
         writeln!(
             f,
@@ -131,6 +141,28 @@ impl fmt::Display for Counts {
     }
 }
 
+impl Counts {
+    /// How many faults struck at this step of a view change.
+    pub fn struck_at(&self, step: Step) -> u64 {
+        self.struck.iter().filter(|((_, at), _)| *at == step).map(|(_, count)| count).sum()
+    }
+
+    /// A table of the faults that struck, by kind and step.
+    pub fn faults_by_step(&self) -> String {
+        let mut text = format!("{:16}", "faults at");
+        for step in Step::ALL {
+            text += &format!("{:>12}", format!("{step:?}").to_lowercase());
+        }
+        for kind in FaultKind::ALL {
+            text += &format!("\n{:16}", format!("{kind:?}"));
+            for step in Step::ALL {
+                text += &format!("{:>12}", self.struck.get(&(kind, step)).copied().unwrap_or(0));
+            }
+        }
+        text
+    }
+}
+
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.options)?;
@@ -138,25 +170,18 @@ impl fmt::Display for Outcome {
             writeln!(f, "  VIOLATION {violation}")?;
         }
         write!(f, "  again: cargo run --profile sim -p stentor-simulations --bin simulate --")?;
-        let (seed, fixed) = (self.options.seed, self.options.overrides);
-        if let Some(daemons) = fixed.daemons {
-            write!(f, " --daemons {daemons}")?;
-        }
-        if let Some(max) = fixed.max_faults {
-            write!(f, " --max-faults {max}")?;
-        }
-        write!(f, " --seed {seed} --trace")
+        write!(f, "{} --seed {} --trace", self.options.overrides, self.options.seed)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::options::Overrides;
+    use crate::overrides::Overrides;
 
     #[test]
     fn a_failure_tells_what_was_drawn_what_broke_and_how_to_see_it_again() {
-        let overrides = Overrides { daemons: Some(3), max_faults: Some(7) };
+        let overrides = Overrides { daemons: Some(3), max_faults: Some(7), ..Overrides::default() };
         let violation = Violation { promise: "E9 agreed order", text: "a before b".to_owned() };
         let outcome = Outcome {
             options: Options::draw(42, overrides),

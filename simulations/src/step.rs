@@ -19,7 +19,7 @@ impl Cluster {
     pub(crate) fn step(&mut self, host: usize) {
         let Some(mut daemon) = self.hosts[host].daemon.take() else { return };
         daemon.wake = None;
-        let before = (daemon.node.phase(), daemon.node.stats().views);
+        let before = daemon.moment();
         let all = daemon.inbox.len();
         let partial = all > 1 && self.dice.chance(self.options.machine.partial_permille);
         let count = if partial { self.dice.index(all) + 1 } else { all };
@@ -42,7 +42,10 @@ impl Cluster {
         daemon.node.check_invariants();
         let stats = daemon.node.stats();
         self.check_memory(&daemon, &stats);
-        let after = (daemon.node.phase(), stats.views);
+        if before.0 != daemon.node.phase() {
+            daemon.resent_before = stats.frames_resent;
+        }
+        let after = daemon.moment();
         self.hosts[host].daemon = Some(daemon);
         if leaves {
             return self.gone(host);
@@ -67,16 +70,18 @@ impl Cluster {
             Input::Work if daemon.leaving => {}
             Input::Work => {
                 self.take_events(daemon);
+                daemon.clients.read_slowly();
                 let done = self.workload.act(&mut daemon.clients, &mut daemon.node, &mut self.history);
                 done.unwrap_or_else(|broken| self.fail(broken));
             }
             Input::Retry(session) => {
-                let waiting = daemon.clients.live.get(&session).and_then(|client| client.waiting);
-                if let Some(command) = waiting {
-                    let (node, history) = (&mut daemon.node, &mut self.history);
-                    let asked = daemon.clients.ask(node, history, session, command);
-                    asked.unwrap_or_else(|broken| self.fail(broken));
-                }
+                let asked = daemon.clients.retry(&mut daemon.node, &mut self.history, session);
+                asked.unwrap_or_else(|broken| self.fail(broken));
+            }
+            Input::Cut(session) => {
+                self.take_events(daemon);
+                self.counts.cut += 1;
+                daemon.clients.disconnect(&mut daemon.node, &mut self.history, session);
             }
             Input::Probe => {
                 let done = self.workload.probe(&mut daemon.clients, &mut daemon.node, &mut self.history);
@@ -250,6 +255,7 @@ impl Cluster {
                 Err(broken) => self.fail(format!("{}: {broken}", daemon.id())),
             }
         }
+        daemon.inbox.extend(daemon.clients.take_overfull().into_iter().map(Input::Cut));
     }
 
     fn close_link(&mut self, daemon: &mut Daemon, peer: DaemonId) {

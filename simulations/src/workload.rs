@@ -2,7 +2,7 @@
 
 use stentor_membership::{CommandError, GroupName, Node, Service, SessionName};
 
-use crate::clients::{Broken, Clients, Command};
+use crate::clients::{Broken, Clients, Command, Pace};
 use crate::dice::Dice;
 use crate::history::{EVERYBODY, History};
 use crate::options::WorkloadOptions;
@@ -26,6 +26,8 @@ pub(crate) struct Workload {
     pub(crate) dice: Dice,
     /// Clients do nothing more of their own.
     pub(crate) over: bool,
+    /// What they did.
+    done: u64,
     groups: Vec<GroupName>,
     everybody: GroupName,
 }
@@ -35,7 +37,7 @@ impl Workload {
         let group = |name: &str| GroupName::new(name).map_err(|error| error.to_string());
         let groups =
             (0..options.groups).map(|number| group(&format!("g{number}"))).collect::<Result<_, _>>()?;
-        Ok(Self { options, dice, over: false, groups, everybody: group(EVERYBODY)? })
+        Ok(Self { options, dice, over: false, done: 0, groups, everybody: group(EVERYBODY)? })
     }
 
     /// Opens the session that stays and sees all that goes to everybody.
@@ -46,7 +48,7 @@ impl Workload {
         history: &mut History,
     ) -> Result<(), Broken> {
         let name = SessionName::new("observer").map_err(|error| error.to_string())?;
-        let Some(observer) = clients.connect(node, history, Some(name))? else {
+        let Some(observer) = clients.connect(node, history, Some(name), Pace::Prompt)? else {
             return Err("the first session found its name taken".to_owned());
         };
         history.sessions[observer].observer = true;
@@ -62,9 +64,10 @@ impl Workload {
         node: &mut Node,
         history: &mut History,
     ) -> Result<(), Broken> {
-        if !clients.observing {
+        if !clients.observing || self.done >= self.options.max_actions {
             return Ok(());
         }
+        self.done += 1;
         let actions = [
             Action::Connect,
             Action::Disconnect,
@@ -105,11 +108,16 @@ impl Workload {
         if clients.live.len() > self.options.sessions_max {
             return Ok(());
         }
-        let name = match self.dice.between(0, 4) {
+        let name = match self.dice.between(0, self.options.names) {
             0 => None,
             number => Some(SessionName::new(&format!("s{number}")).map_err(|error| error.to_string())?),
         };
-        let session = clients.connect(node, history, name)?;
+        let pace = match (self.options.slow_permille, self.options.dead_permille) {
+            (slow, _) if self.dice.chance(slow) => Pace::Slow,
+            (_, dead) if self.dice.chance(dead) => Pace::Dead,
+            _ => Pace::Prompt,
+        };
+        let session = clients.connect(node, history, name, pace)?;
         if let Some(session) = session.filter(|_| self.dice.chance(700)) {
             let group = self.group();
             clients.ask(node, history, session, Command::Join(group))?;
@@ -140,11 +148,8 @@ impl Workload {
         self.dice.pick(&self.groups).copied().unwrap_or(self.everybody)
     }
 
-    /// A session that does not wait for room: one that waits does nothing else, as a blocked client.
     fn free_session(&mut self, clients: &Clients) -> Option<usize> {
-        let free: Vec<usize> =
-            clients.live.iter().filter(|(_, client)| client.waiting.is_none()).map(|(s, _)| *s).collect();
-        self.dice.pick(&free).copied()
+        self.dice.pick(&clients.free()).copied()
     }
 
     fn multicast(
@@ -210,9 +215,7 @@ impl Workload {
         node: &mut Node,
         history: &mut History,
     ) -> Result<(), Broken> {
-        let free = clients.live.iter().filter(|(_, client)| client.waiting.is_none());
-        let sessions: Vec<usize> = free.map(|(session, _)| *session).collect();
-        for session in sessions {
+        for session in clients.free() {
             let payload = self.payload(8);
             let targets = [EVERYBODY.to_owned()];
             let send = clients.prepare(history, session, Service::Safe, false, &targets, &payload);

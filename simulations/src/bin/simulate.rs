@@ -47,7 +47,7 @@ fn range(text: &str) -> anyhow::Result<Range<u64>> {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let overrides = Overrides { daemons: arguments.daemons, max_faults: arguments.max_faults };
+    let overrides = Overrides { daemons: arguments.daemons, max_faults: arguments.max_faults, ..Overrides::default() };
     let failures = match arguments.seed {
         Some(seed) => one(seed, overrides, arguments.trace),
         None => many(arguments.seeds, overrides, arguments.max_failures),

@@ -5,14 +5,17 @@ mod moments;
 mod partitions;
 mod processes;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
+
+pub use self::moments::Step;
 
 use crate::cluster::{Cluster, Task};
 use crate::dice::Dice;
 use crate::options::FaultOptions;
 
 /// A kind of fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FaultKind {
     /// The network loses a link.
     BreakLink,
@@ -68,6 +71,9 @@ pub(crate) struct Fault {
     pub(crate) host: Option<usize>,
 }
 
+/// How many faults struck, by kind and step.
+pub type Struck = BTreeMap<(FaultKind, Step), u64>;
+
 /// The choices of what goes wrong.
 #[derive(Debug)]
 pub(crate) struct Faults {
@@ -75,13 +81,15 @@ pub(crate) struct Faults {
     pub(crate) dice: Dice,
     /// How many struck.
     pub(crate) count: u64,
+    /// How many struck, by kind and step of a view change; one can strike several steps at several daemons.
+    pub(crate) struck: Struck,
     /// No more of them.
     pub(crate) over: bool,
 }
 
 impl Faults {
     pub(crate) fn new(options: FaultOptions, dice: Dice) -> Self {
-        Self { options, dice, count: 0, over: false }
+        Self { options, dice, count: 0, struck: Struck::new(), over: false }
     }
 
     /// When the next fault strikes that no moment brings.
@@ -109,6 +117,12 @@ impl Cluster {
             return;
         }
         self.faults.count += 1;
+        if self.faults.options.without & 1 << (self.faults.count - 1) != 0 {
+            return;
+        }
+        for step in self.steps() {
+            *self.faults.struck.entry((fault.kind, step)).or_default() += 1;
+        }
         self.note(format_args!("FAULT {:?} at {:?}", fault.kind, fault.host));
         match fault.kind {
             FaultKind::BreakLink => self.break_some_link(fault.host),

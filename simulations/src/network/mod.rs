@@ -27,6 +27,8 @@ struct Path {
     latency: Duration,
     jitter: Duration,
     clogged_until: Timestamp,
+    /// When all that was given to it will have set off: what comes later queues behind it.
+    free_at: Timestamp,
 }
 
 /// All links and the state of the wires.
@@ -50,7 +52,12 @@ impl Network {
                 let slow = dice.chance(options.slow_path_permille);
                 let mean = if slow { options.latency * 20 } else { options.latency };
                 let latency = dice.exponential(mean).min(options.latency_max);
-                Path { latency, jitter: mean.min(options.latency_max), clogged_until: Timestamp::ZERO }
+                Path {
+                    latency,
+                    jitter: mean.min(options.latency_max),
+                    clogged_until: Timestamp::ZERO,
+                    free_at: Timestamp::ZERO,
+                }
             })
             .collect();
         Self {
@@ -85,7 +92,7 @@ impl Network {
         });
         let mut planned = Planned::new();
         for to in [Side::Dialer, Side::Acceptor] {
-            let at = self.arrival(link, to, now);
+            let at = self.arrival(link, to, 0, now);
             self.links[link.0].end_mut(to).last_arrival = at;
             planned.push((at, Arrival { link, to, item: Item::Up }));
         }
@@ -166,13 +173,13 @@ impl Network {
         (number, frame): (u64, Bytes),
         now: Timestamp,
     ) -> (Timestamp, Arrival) {
-        let at = self.arrival(link, to, now);
+        let at = self.arrival(link, to, frame.len(), now);
         let end = self.links[link.0].end_mut(to);
         end.last_arrival = end.last_arrival.max(at);
         (end.last_arrival, Arrival { link, to, item: Item::Frame(number, frame) })
     }
 
-    /// A datagram leaves toward `to`: it may get lost, come late, or come twice.
+    /// A datagram leaves toward `to`: it may get lost, on the way or in a full queue, come late, or come twice.
     pub(crate) fn send_datagram(
         &mut self,
         link: LinkId,
@@ -189,14 +196,23 @@ impl Network {
             true if self.dice.chance(self.options.duplicate_permille) => 2,
             _ => 1,
         };
+        if self.paths[from * self.hosts + at].free_at > now + self.options.queue {
+            return Planned::new();
+        }
         let item = || Item::Datagram(datagram.clone());
-        (0..copies).map(|_| (self.arrival(link, to, now), Arrival { link, to, item: item() })).collect()
+        (0..copies)
+            .map(|_| (self.arrival(link, to, datagram.len(), now), Arrival { link, to, item: item() }))
+            .collect()
     }
 
-    fn arrival(&mut self, link: LinkId, to: Side, now: Timestamp) -> Timestamp {
-        let path = self.paths[self.host(link, to.other()) * self.hosts + self.host(link, to)];
+    /// When something of `size` bytes arrives that is given to the wire now.
+    fn arrival(&mut self, link: LinkId, to: Side, size: usize, now: Timestamp) -> Timestamp {
+        let path = self.host(link, to.other()) * self.hosts + self.host(link, to);
+        let path = &mut self.paths[path];
+        let nanos = (size as u64).saturating_mul(1_000_000_000).checked_div(self.options.bandwidth);
+        path.free_at = path.free_at.max(now) + Duration::from_nanos(nanos.unwrap_or(0));
         let jitter = self.dice.exponential(path.jitter).min(self.options.latency_max);
-        (now + path.latency + jitter).max(path.clogged_until)
+        (path.free_at + path.latency + jitter).max(path.clogged_until)
     }
 
     /// The network loses a link: the tail of what is under way is lost, and each end notices in its own time.
@@ -216,7 +232,7 @@ impl Network {
             return self.cut(link, side.other(), now);
         }
         let item = Item::Down;
-        let at = self.arrival(link, side.other(), now).max(self.links[link.0].end(side.other()).last_arrival);
+        let at = self.arrival(link, side.other(), 0, now).max(self.links[link.0].end(side.other()).last_arrival);
         self.links[link.0].end_mut(side.other()).lost_from = self.links[link.0].end(side.other()).sent;
         vec![(at, Arrival { link, to: side.other(), item })]
     }
@@ -263,10 +279,12 @@ impl Network {
         self.paths[from * self.hosts + to].clogged_until = until;
     }
 
-    /// From now on only what is parted stays so.
+    /// From now on only what is parted stays so, and wires are as wide as anybody needs.
     pub(crate) fn calm(&mut self, now: Timestamp) {
         self.faulty = false;
+        self.options.bandwidth = 0;
         for path in &mut self.paths {
+            path.free_at = path.free_at.min(now);
             path.clogged_until = path.clogged_until.min(now);
         }
     }
@@ -294,7 +312,8 @@ impl Network {
 mod tests {
     use super::*;
     use crate::dice::Purpose;
-    use crate::options::{Options, Overrides};
+    use crate::options::Options;
+    use crate::overrides::Overrides;
 
     const NOW: Timestamp = Timestamp::ZERO;
 
