@@ -1,7 +1,5 @@
 //! Whether my view stands, and who could be in the next one (PROTOCOL V2, V3).
 
-use std::collections::BTreeSet;
-
 use super::{Agreement, GATHER_DELAY, MERGE_DELAY, MERGE_DELAY_MAX, PROPOSER_PATIENCE, contains, leads_to};
 use crate::id::{DaemonId, ViewId};
 use crate::ordering::Ordering;
@@ -109,30 +107,41 @@ impl Agreement {
     /// The view that I would propose: whole standing views and single gathering daemons, all linked with one another
     /// (PROTOCOL V3.4).
     fn find_candidate(&self, ordering: &Ordering) -> Vec<DaemonId> {
-        let mut chosen: BTreeSet<DaemonId> =
-            if self.gathering { [self.me].into() } else { ordering.members().iter().copied().collect() };
+        let mut chosen = if self.gathering { vec![self.me] } else { ordering.members().to_vec() };
+        // Standing views that cannot come along: neither can they later, when more are chosen. And broken ones.
+        let (mut refused, mut broken) = (Vec::new(), Vec::new());
         for &peer in &self.links {
             let Some(status) = self.statuses.get(&peer) else { continue };
-            if chosen.contains(&peer) || self.excluded.contains(&peer) {
+            if contains(&chosen, peer) || self.excluded.contains(&peer) {
                 continue;
             }
-            let mut with = chosen.clone();
-            if status.gathering || self.is_broken(&status.members) {
-                with.insert(peer);
-            } else {
-                with.extend(&status.members);
+            let mut single = status.gathering || broken.contains(&status.view);
+            if !single && refused.contains(&status.view) {
+                continue;
             }
-            let reachable = with.iter().all(|daemon| *daemon == self.me || self.links.contains(daemon));
-            if reachable && self.all_linked(&with.iter().copied().collect::<Vec<_>>()) {
+            if !single && self.is_broken(&status.members) {
+                broken.push(status.view);
+                single = true;
+            }
+            let newcomers = if single { std::slice::from_ref(&peer) } else { &status.members[..] };
+            let mut with = [&chosen, newcomers].concat();
+            with.sort_unstable();
+            with.dedup();
+            // Those that were chosen before are linked with one another.
+            let reachable = newcomers.iter().all(|daemon| *daemon == self.me || self.links.contains(daemon));
+            let linked = |&a: &DaemonId| newcomers.iter().all(|&b| self.says_linked(a, b));
+            if reachable && newcomers.iter().all(|a| self.reaches(*a, &with)) && chosen.iter().all(linked) {
                 chosen = with;
+            } else if !single {
+                refused.push(status.view);
             }
         }
-        chosen.into_iter().collect()
+        chosen
     }
 
-    /// Whether all pairs of `daemons` are linked, as both ends of each say.
+    /// Whether all pairs of `daemons`, which are sorted, are linked, as both ends of each say.
     fn all_linked(&self, daemons: &[DaemonId]) -> bool {
-        daemons.iter().all(|&a| daemons.iter().all(|&b| self.says_linked(a, b)))
+        daemons.iter().all(|&daemon| self.reaches(daemon, daemons))
     }
 
     /// Whether a view is known not to stand: one of its members says that it is not linked to another. Of members that
@@ -140,17 +149,23 @@ impl Agreement {
     /// leave it.
     fn is_broken(&self, members: &[DaemonId]) -> bool {
         let known = |member: &&DaemonId| **member == self.me || self.statuses.contains_key(*member);
-        members.iter().filter(known).any(|&a| !members.iter().all(|&b| self.says_linked(a, b)))
+        members.iter().filter(known).any(|&member| !self.reaches(member, members))
+    }
+
+    /// Whether `daemon` says that it is linked to all of `others`, which are sorted.
+    fn reaches(&self, daemon: DaemonId, others: &[DaemonId]) -> bool {
+        if daemon == self.me {
+            return others.iter().all(|other| *other == daemon || self.links.contains(other));
+        }
+        // Both are sorted: one walk over both.
+        let mut linked = self.statuses.get(&daemon).map_or(&[][..], |status| &status.linked).iter();
+        others.iter().all(|other| {
+            *other == daemon || linked.find(|linked| *linked >= other).is_some_and(|linked| linked == other)
+        })
     }
 
     fn says_linked(&self, a: DaemonId, b: DaemonId) -> bool {
-        if a == b {
-            true
-        } else if a == self.me {
-            self.links.contains(&b)
-        } else {
-            self.statuses.get(&a).is_some_and(|status| contains(&status.linked, b))
-        }
+        self.reaches(a, &[b])
     }
 
     /// Whether `view` is on its way to be installed here.
