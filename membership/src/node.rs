@@ -147,7 +147,7 @@ impl Node {
 
     /// The peers with a link, sorted.
     pub fn linked(&self) -> impl Iterator<Item = DaemonId> {
-        self.agreement.links().iter().copied()
+        self.agreement.board().links()
     }
 
     /// Whether the groups of this view are known: until the members have exchanged them, what sessions send queues up
@@ -199,7 +199,7 @@ impl Node {
     /// [`FrameError`] if the peer breaks the protocol. The link is then given up ([`Event::CloseLink`] follows).
     pub fn handle_frame(&mut self, from: DaemonId, frame: Bytes, now: Timestamp) -> Result<(), FrameError> {
         self.enter(now);
-        if !self.agreement.links().contains(&from) {
+        if !self.agreement.board().has_link(from) {
             return Ok(());
         }
         self.detector.heard(from, false, self.now);
@@ -223,7 +223,7 @@ impl Node {
         now: Timestamp,
     ) -> Result<(), FrameError> {
         self.enter(now);
-        if !self.agreement.links().contains(&from) {
+        if !self.agreement.board().has_link(from) {
             return Ok(());
         }
         let result = self.receive_datagram(from, &datagram);
@@ -371,7 +371,7 @@ impl Node {
         self.detector.forget(peer);
         self.events
             .retain(|event| !matches!(event, Event::CloseLink { peer: closed, .. } if *closed == peer));
-        if self.agreement.links().contains(&peer) {
+        if self.agreement.board().has_link(peer) {
             self.ordering.lose_link(peer);
             self.agreement.handle_link_down(peer);
             self.transmits.retain(|transmit| transmit.to != peer);

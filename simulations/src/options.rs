@@ -158,7 +158,11 @@ impl Options {
         let node = node(&mut dice);
         let unit = node.suspect_after_min;
         // Many short runs meet more than few long ones; some states need a long past.
-        let longest = if dice.chance(700) { 25 } else { 80 };
+        let longest = match daemons {
+            17.. => 10,
+            _ if dice.chance(700) => 25,
+            _ => 80,
+        };
         let turmoil = dice.span(unit * 5, unit * longest);
         let count = u32::try_from(daemons).unwrap_or(u32::MAX);
         let mut options = Self {

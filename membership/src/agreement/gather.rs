@@ -1,5 +1,6 @@
 //! Whether my view stands, and who could be in the next one (PROTOCOL V2, V3).
 
+use super::board::{ME, Reach, Set};
 use super::{Agreement, GATHER_DELAY, MERGE_DELAY, MERGE_DELAY_MAX, PROPOSER_PATIENCE, contains, leads_to};
 use crate::id::{DaemonId, ViewId};
 use crate::ordering::Ordering;
@@ -15,7 +16,7 @@ impl Agreement {
         {
             self.abandon();
         }
-        self.statuses.insert(peer, status);
+        self.board.tell(peer, status);
         self.changed = true;
     }
 
@@ -25,6 +26,7 @@ impl Agreement {
             return;
         }
         self.changed = false;
+        self.board.see_view(ordering.view(), ordering.members());
         if !self.gathering && !self.stands(ordering) {
             // PROTOCOL V3.1: the node makes no data frames while this is set.
             self.gathering = true;
@@ -39,14 +41,14 @@ impl Agreement {
     /// Whether my view stands (PROTOCOL V2.2).
     pub(super) fn stands(&self, ordering: &Ordering) -> bool {
         let on_board = |member: &DaemonId| {
-            self.statuses.get(member).is_none_or(|status| {
+            self.board.status(*member).is_none_or(|status| {
                 (status.view == ordering.view() && !status.gathering)
                     || status.attempt == Some(ordering.view())
             })
         };
         !ordering.has_lost_links()
             && ordering.members().iter().all(on_board)
-            && self.all_linked(ordering.members())
+            && self.board.reach().all_linked(self.board.my_view())
     }
 
     /// Sets the timers for the phase that I am in.
@@ -58,7 +60,7 @@ impl Agreement {
             }
             return;
         }
-        let candidate = self.find_candidate(ordering);
+        let candidate = self.find_candidate();
         let before = std::mem::replace(&mut self.candidate, candidate);
         let proposer = self.candidate[0];
         let merge = !self.gathering && self.candidate[..] != ordering.members()[..];
@@ -85,7 +87,7 @@ impl Agreement {
             let latest = self.merge_since.unwrap_or(now) + MERGE_DELAY_MAX;
             return (now + MERGE_DELAY).min(latest);
         }
-        let complete = self.links.iter().all(|&peer| contains(&self.candidate, peer));
+        let complete = self.board.links().all(|peer| contains(&self.candidate, peer));
         if complete && self.failures == 0 { now } else { now + self.patience(GATHER_DELAY) }
     }
 
@@ -106,70 +108,34 @@ impl Agreement {
 
     /// The view that I would propose: whole standing views and single gathering daemons, all linked with one another
     /// (PROTOCOL V3.4).
-    fn find_candidate(&self, ordering: &Ordering) -> Vec<DaemonId> {
-        let mut chosen = if self.gathering { vec![self.me] } else { ordering.members().to_vec() };
-        // Standing views that cannot come along: neither can they later, when more are chosen. And broken ones.
-        let (mut refused, mut broken) = (Vec::new(), Vec::new());
-        for &peer in &self.links {
-            let Some(status) = self.statuses.get(&peer) else { continue };
-            if contains(&chosen, peer) || self.excluded.contains(&peer) {
+    fn find_candidate(&self) -> Vec<DaemonId> {
+        let reach = self.board.reach();
+        let mut chosen = if self.gathering { Set::of(ME) } else { self.board.my_view().clone() };
+        // Whom all that are chosen reach.
+        let mut reached = reach.reached_by_all(&chosen);
+        for peer in self.board.candidates() {
+            if chosen.contains(peer.number) || self.excluded.contains(&peer.id) {
                 continue;
             }
-            let mut single = status.gathering || broken.contains(&status.view);
-            if !single && refused.contains(&status.view) {
-                continue;
-            }
-            if !single && self.is_broken(&status.members) {
-                broken.push(status.view);
-                single = true;
-            }
-            let newcomers = if single { std::slice::from_ref(&peer) } else { &status.members[..] };
-            let mut with = [&chosen, newcomers].concat();
-            with.sort_unstable();
-            with.dedup();
-            // Those that were chosen before are linked with one another.
-            let reachable = newcomers.iter().all(|daemon| *daemon == self.me || self.links.contains(daemon));
-            let linked = |&a: &DaemonId| newcomers.iter().all(|&b| self.says_linked(a, b));
-            if reachable && newcomers.iter().all(|a| self.reaches(*a, &with)) && chosen.iter().all(linked) {
+            let single = peer.status.gathering || is_broken(&reach, peer.members);
+            let newcomers = if single { &Set::of(peer.number) } else { peer.members };
+            let with = chosen.with(newcomers);
+            if newcomers.is_within(&reached) && newcomers.numbers().all(|daemon| reach.reaches(daemon, &with)) {
+                reached = reached.and(&reach.reached_by_all(newcomers));
                 chosen = with;
-            } else if !single {
-                refused.push(status.view);
             }
         }
-        chosen
-    }
-
-    /// Whether all pairs of `daemons`, which are sorted, are linked, as both ends of each say.
-    fn all_linked(&self, daemons: &[DaemonId]) -> bool {
-        daemons.iter().all(|&daemon| self.reaches(daemon, daemons))
-    }
-
-    /// Whether a view is known not to stand: one of its members says that it is not linked to another. Of members that
-    /// I am not linked to nothing is known. As long as theirs say nothing else, their view stands, and they refuse to
-    /// leave it.
-    fn is_broken(&self, members: &[DaemonId]) -> bool {
-        let known = |member: &&DaemonId| **member == self.me || self.statuses.contains_key(*member);
-        members.iter().filter(known).any(|&member| !self.reaches(member, members))
-    }
-
-    /// Whether `daemon` says that it is linked to all of `others`, which are sorted.
-    fn reaches(&self, daemon: DaemonId, others: &[DaemonId]) -> bool {
-        if daemon == self.me {
-            return others.iter().all(|other| *other == daemon || self.links.contains(other));
-        }
-        // Both are sorted: one walk over both.
-        let mut linked = self.statuses.get(&daemon).map_or(&[][..], |status| &status.linked).iter();
-        others.iter().all(|other| {
-            *other == daemon || linked.find(|linked| *linked >= other).is_some_and(|linked| linked == other)
-        })
-    }
-
-    fn says_linked(&self, a: DaemonId, b: DaemonId) -> bool {
-        self.reaches(a, &[b])
+        self.board.ids(&chosen)
     }
 
     /// Whether `view` is on its way to be installed here.
     pub(crate) fn expects(&self, view: ViewId) -> bool {
         leads_to(self.attempt.as_ref(), view)
     }
+}
+
+/// Whether a view is known not to stand: one of its members says that it is not linked to another. Of members that I am
+/// not linked to nothing is known. As long as theirs say nothing else, their view stands, and they refuse to leave it.
+fn is_broken(reach: &Reach<'_>, members: &Set) -> bool {
+    members.numbers().any(|member| reach.knows(member) && !reach.reaches(member, members))
 }

@@ -3,18 +3,20 @@
 //! One file for each phase. Everything here works on statuses, proposals and states; what a view holds is asked of its
 //! [`Ordering`]. When all is agreed, [`Agreement::take_install`] tells the node what to do.
 
+mod board;
 mod gather;
 mod install;
 mod propose;
 mod recover;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
 use rand::rngs::ChaCha12Rng;
 use rand::{RngExt, SeedableRng};
 
+use self::board::Board;
 pub(crate) use self::install::Install;
 use self::propose::Proposal;
 use self::recover::Attempt;
@@ -40,8 +42,7 @@ const MAX_DOUBLINGS: u32 = 4;
 pub(crate) struct Agreement {
     me: DaemonId,
     rng: ChaCha12Rng,
-    links: BTreeSet<DaemonId>,
-    statuses: BTreeMap<DaemonId, Status>,
+    board: Board,
     /// The highest epoch heard of: my next proposal is above it.
     seen: u64,
     /// The epoch of my last accepted proposal: no other at or below it is accepted.
@@ -77,8 +78,7 @@ impl Agreement {
         Self {
             me,
             rng: ChaCha12Rng::seed_from_u64(seed),
-            links: BTreeSet::new(),
-            statuses: BTreeMap::new(),
+            board: Board::new(me),
             seen: 0,
             promised: 0,
             gathering: false,
@@ -100,8 +100,9 @@ impl Agreement {
         }
     }
 
-    pub(crate) fn links(&self) -> &BTreeSet<DaemonId> {
-        &self.links
+    /// My links, and what peers told of theirs.
+    pub(crate) fn board(&self) -> &Board {
+        &self.board
     }
 
     pub(crate) fn is_gathering(&self) -> bool {
@@ -131,17 +132,15 @@ impl Agreement {
     }
 
     pub(crate) fn handle_link_up(&mut self, peer: DaemonId) {
-        self.links.insert(peer);
-        self.statuses.remove(&peer);
+        self.board.link_up(peer);
         self.touch();
     }
 
     /// The caller tells the ordering, too.
     pub(crate) fn handle_link_down(&mut self, peer: DaemonId) {
-        if !self.links.remove(&peer) {
+        if !self.board.link_down(peer) {
             return;
         }
-        self.statuses.remove(&peer);
         self.out.retain(|(to, _)| *to != peer);
         self.touch();
         if self.attempt.as_ref().is_some_and(|attempt| attempt.has_member(peer)) {
@@ -151,10 +150,10 @@ impl Agreement {
 
     /// The status to tell all linked peers, if it changed since the last call.
     pub(crate) fn take_status(&mut self, ordering: &Ordering) -> Option<Bytes> {
-        if !std::mem::take(&mut self.untold) || self.links.is_empty() {
+        if !std::mem::take(&mut self.untold) || self.board.links().next().is_none() {
             return None;
         }
-        let mut linked: Vec<_> = self.links.iter().copied().chain([self.me]).collect();
+        let mut linked: Vec<_> = self.board.links().chain([self.me]).collect();
         linked.sort_unstable();
         let status = Status {
             linked,
@@ -206,7 +205,7 @@ impl Agreement {
 
     /// Queues a frame for a linked peer; for anybody else, me among them, it is nothing.
     fn send(&mut self, peer: DaemonId, header: &Header) {
-        if self.links.contains(&peer) {
+        if self.board.has_link(peer) {
             self.out.push((peer, header.encode()));
         }
     }

@@ -52,7 +52,7 @@ impl Agreement {
         if !contains(&members, self.me) {
             return Err(FrameError::Violation("a proposal to a daemon that is not in it"));
         }
-        let reachable = members.iter().all(|member| *member == self.me || self.links.contains(member));
+        let reachable = members.iter().all(|member| *member == self.me || self.board.has_link(*member));
         let torn = !self.gathering
             && self.stands(ordering)
             && !ordering.members().iter().all(|&member| contains(&members, member));
