@@ -24,7 +24,7 @@ mod stats;
 mod time;
 mod unreliable;
 mod view;
-mod wire;
+pub mod wire;
 
 pub use config::{Config, ConfigError};
 pub use content::{Content, ContentError, Target};

@@ -384,9 +384,17 @@ impl Node {
     }
 }
 
+/// One line; with `{:#?}`, all that the layers hold as well.
 impl std::fmt::Debug for Node {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (id, view, phase) = (self.id, self.view.id, self.phase());
-        f.debug_struct("Node").field("id", &id).field("view", &view).field("phase", &phase).finish()
+        let layers = f.alternate();
+        let mut text = f.debug_struct("Node");
+        text.field("id", &self.id).field("view", &self.view.id).field("phase", &self.phase());
+        if layers {
+            text.field("agreement", &self.agreement).field("ordering", &self.ordering);
+            text.field("groups", &self.groups).field("outbox", &self.outbox);
+            text.field("unreliable", &self.unreliable).field("detector", &self.detector);
+        }
+        text.finish()
     }
 }

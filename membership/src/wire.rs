@@ -1,9 +1,13 @@
 //! Frames between daemons: a postcard-encoded [`Header`], then raw bytes where the header says so (PROTOCOL W1).
+//!
+//! A caller of [`Node`](crate::Node) carries frames and need not look into them. This module is public for those that
+//! read frames to show them, or write frames to see what a node makes of them.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
 use crate::error::FrameError;
+pub use crate::groups::{Body, Origin, SyncPart};
 use crate::id::{DaemonId, ViewId};
 use crate::service::Service;
 
@@ -16,63 +20,132 @@ pub(crate) const MAX_MEMBERS: usize = 1024;
 
 /// What a frame is about. [`Header::Data`], [`Header::Resend`] and [`Header::Unreliable`] are followed by raw bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Header {
-    /// Pieces of messages follow, sent in `view` at `clock`.
-    Data { view: ViewId, clock: u64, horizon: u64 },
+pub enum Header {
+    /// Pieces of messages follow.
+    Data {
+        /// The view that they are sent in.
+        view: ViewId,
+        /// The sender's clock: their place in the order.
+        clock: u64,
+        /// The sender's horizon.
+        horizon: u64,
+    },
     /// The sender's clock and horizon, without data.
-    Progress { view: ViewId, clock: u64, horizon: u64 },
+    Progress {
+        /// The view that they belong to.
+        view: ViewId,
+        /// The sender's clock.
+        clock: u64,
+        /// The sender's horizon.
+        horizon: u64,
+    },
     /// What the sender's next view depends on.
     Status(Status),
     /// A proposed view.
-    Propose { id: ViewId, members: Vec<DaemonId> },
-    /// The answer of a daemon that does not go along; `epoch` is the highest it knows.
-    Refuse { id: ViewId, epoch: u64 },
-    /// The answer of a daemon that goes along: what it holds of its old view.
-    Accept { id: ViewId, state: State },
-    /// The answers of all proposed members, in their order.
-    Recover { id: ViewId, states: Vec<State> },
-    /// A data frame of the old view follows as it was sent. `sender` held all of it up to `after` before.
-    Resend { id: ViewId, rank: u16, after: u64 },
-    /// No more resends of this sender: its frames up to `clock` are complete.
-    ResendEnd { id: ViewId, rank: u16, after: u64, clock: u64 },
+    Propose {
+        /// Its id.
+        id: ViewId,
+        /// Its members, sorted.
+        members: Vec<DaemonId>,
+    },
+    /// The answer of a daemon that does not go along.
+    Refuse {
+        /// The proposed view.
+        id: ViewId,
+        /// The highest epoch that the daemon knows.
+        epoch: u64,
+    },
+    /// The answer of a daemon that goes along.
+    Accept {
+        /// The proposed view.
+        id: ViewId,
+        /// What the daemon holds of its old view.
+        state: State,
+    },
+    /// The answers of all proposed members.
+    Recover {
+        /// The proposed view.
+        id: ViewId,
+        /// The answers, in the members' order.
+        states: Vec<State>,
+    },
+    /// A data frame of the old view follows as it was sent.
+    Resend {
+        /// The proposed view.
+        id: ViewId,
+        /// Who sent the frame first, by its rank in the old view.
+        rank: u16,
+        /// The receiver held everything of it up to here before.
+        after: u64,
+    },
+    /// No more resends of this sender.
+    ResendEnd {
+        /// The proposed view.
+        id: ViewId,
+        /// The sender's rank in the old view.
+        rank: u16,
+        /// The receiver held everything of it up to here before.
+        after: u64,
+        /// Its frames are complete up to here.
+        clock: u64,
+    },
     /// The sender holds all that the members of its old view need.
-    Recovered { id: ViewId },
+    Recovered {
+        /// The proposed view.
+        id: ViewId,
+    },
     /// The sender stops in order.
     Leave,
-    /// A sign of life, with the sender's progress in its view and the number of data frames it has sent there.
-    Heartbeat { view: ViewId, clock: u64, horizon: u64, sent: u64 },
-    /// An unreliable message follows: the `number`-th of the sender in `view`.
-    Unreliable { view: ViewId, number: u64, lane: u32 },
+    /// A sign of life, with the sender's progress.
+    Heartbeat {
+        /// The sender's view.
+        view: ViewId,
+        /// Its clock there.
+        clock: u64,
+        /// Its horizon there.
+        horizon: u64,
+        /// How many data frames it has sent there.
+        sent: u64,
+    },
+    /// An unreliable message follows.
+    Unreliable {
+        /// The view that it is sent in.
+        view: ViewId,
+        /// How many unreliable messages its sender has sent there, with it.
+        number: u64,
+        /// The lane of its session.
+        lane: u32,
+    },
 }
 
 /// What others need to know about a daemon to agree on views (PROTOCOL V2.1).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Status {
+pub struct Status {
     /// Whom it has links to, itself included; sorted.
-    pub(crate) linked: Vec<DaemonId>,
+    pub linked: Vec<DaemonId>,
     /// Its view.
-    pub(crate) view: ViewId,
+    pub view: ViewId,
     /// The members of its view; sorted.
-    pub(crate) members: Vec<DaemonId>,
+    pub members: Vec<DaemonId>,
     /// Whether its view fell.
-    pub(crate) gathering: bool,
+    pub gathering: bool,
     /// The proposal that it accepted.
-    pub(crate) attempt: Option<ViewId>,
+    pub attempt: Option<ViewId>,
     /// The highest epoch that it knows.
-    pub(crate) epoch: u64,
+    pub epoch: u64,
 }
 
 /// What a daemon holds of its old view when it accepts a proposal (PROTOCOL V4).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct State {
+pub struct State {
     /// The old view.
-    pub(crate) view: ViewId,
+    pub view: ViewId,
     /// For each rank of the old view, how far its frames are complete.
-    pub(crate) heard: Vec<u64>,
+    pub heard: Vec<u64>,
     /// How far everybody holds everything.
-    pub(crate) stable: u64,
+    pub stable: u64,
     /// Ranks of the old view whose messages must not be discarded.
-    pub(crate) obliged: Vec<u16>,
+    pub obliged: Vec<u16>,
 }
 
 impl Header {
@@ -81,21 +154,24 @@ impl Header {
     }
 
     /// Encodes a frame without raw bytes.
-    pub(crate) fn encode(&self) -> Bytes {
+    pub fn encode(&self) -> Bytes {
         let mut out = BytesMut::new();
         self.encode_into(&mut out);
         out.freeze()
     }
 
     /// Appends the header to `out`.
-    pub(crate) fn encode_into(&self, out: &mut BytesMut) {
+    pub fn encode_into(&self, out: &mut BytesMut) {
         // Writing to a growing buffer cannot fail.
         let writer = std::mem::take(out);
         *out = postcard::to_extend(self, writer).unwrap_or_default();
     }
 
     /// Splits a frame into its header and what follows.
-    pub(crate) fn decode(frame: &Bytes) -> Result<(Self, Bytes), FrameError> {
+    ///
+    /// # Errors
+    /// [`FrameError`] if it does not parse, or breaks a rule that holds whatever its receiver knows.
+    pub fn decode(frame: &Bytes) -> Result<(Self, Bytes), FrameError> {
         let (header, rest) =
             postcard::take_from_bytes::<Self>(frame).map_err(|_| FrameError::Malformed("header"))?;
         if !rest.is_empty() && !header.carries_bytes() {
@@ -175,15 +251,17 @@ fn check_members(members: &[DaemonId]) -> Result<(), FrameError> {
 
 /// A message, or a part of one, inside a data frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Piece {
+pub struct Piece {
     /// Whose message: a session of the sending daemon, or 0 for the daemon itself.
-    pub(crate) lane: u32,
-    pub(crate) service: Service,
+    pub lane: u32,
+    /// The level of the message.
+    pub service: Service,
     /// Whether the message begins here.
-    pub(crate) first: bool,
+    pub first: bool,
     /// Whether the message ends here.
-    pub(crate) last: bool,
-    pub(crate) body: Bytes,
+    pub last: bool,
+    /// The bytes of the message that are in this piece.
+    pub body: Bytes,
 }
 
 /// Bytes that a piece takes in a frame beside its body, at most.
@@ -193,14 +271,7 @@ const FIRST: u8 = 0x10;
 const LAST: u8 = 0x20;
 
 /// Appends the head of a piece; its body follows (PROTOCOL W2).
-pub(crate) fn put_piece_head(
-    out: &mut BytesMut,
-    lane: u32,
-    service: Service,
-    first: bool,
-    last: bool,
-    len: usize,
-) {
+pub fn put_piece_head(out: &mut BytesMut, lane: u32, service: Service, first: bool, last: bool, len: usize) {
     put_varint(out, u64::from(lane));
     let level = Service::ALL.iter().position(|&s| s == service).unwrap_or_default();
     let level = u8::try_from(level).unwrap_or_default();
@@ -209,7 +280,10 @@ pub(crate) fn put_piece_head(
 }
 
 /// Takes the next piece off `rest`.
-pub(crate) fn take_piece(rest: &mut Bytes) -> Result<Piece, FrameError> {
+///
+/// # Errors
+/// [`FrameError`] if there is none.
+pub fn take_piece(rest: &mut Bytes) -> Result<Piece, FrameError> {
     const SHORT: FrameError = FrameError::Malformed("a piece that ends too early");
     let lane = u32::try_from(take_varint(rest)?).map_err(|_| FrameError::Malformed("lane"))?;
     let flags = *rest.first().ok_or(SHORT)?;

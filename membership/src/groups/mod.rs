@@ -10,8 +10,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use self::sessions::Sessions;
-pub(crate) use self::sync::Body;
-use self::sync::{Exchange, Origin, SyncPart, parts, virtual_synchrony_sets};
+pub use self::sync::{Body, Origin, SyncPart};
+use self::sync::{Exchange, parts, virtual_synchrony_sets};
 use self::table::{Member, Table};
 use crate::content::{Content, Target};
 use crate::error::ConnectError;

@@ -15,20 +15,22 @@ const ROWS_A_MESSAGE: usize = 10_000;
 /// Where a daemon's table comes from. Daemons with equal origins moved together ever since, and delivered the same
 /// (PROTOCOL G4).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(crate) struct Origin {
+pub struct Origin {
     /// The last view in which the table was complete.
-    pub(crate) complete: ViewId,
+    pub complete: ViewId,
     /// Its members that moved along through all views since; sorted.
-    pub(crate) companions: Vec<DaemonId>,
+    pub companions: Vec<DaemonId>,
 }
 
 /// A part of what a daemon says of its sessions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct SyncPart {
-    pub(crate) origin: Origin,
-    pub(crate) rows: Vec<(SessionName, u32, Vec<GroupName>)>,
+pub struct SyncPart {
+    /// Where the daemon's table comes from.
+    pub origin: Origin,
+    /// Sessions, their lanes and their groups.
+    pub rows: Vec<(SessionName, u32, Vec<GroupName>)>,
     /// Whether this is the last part.
-    pub(crate) last: bool,
+    pub last: bool,
 }
 
 /// The parts that this daemon sends.
@@ -107,23 +109,46 @@ pub(crate) fn virtual_synchrony_sets(
 
 /// What a message of the group layer is; a multicast's content follows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Body {
-    Multicast { sender: SessionName, discard_self: bool },
-    Join { session: SessionName, group: GroupName },
-    Leave { session: SessionName, group: GroupName },
-    Disconnect { session: SessionName },
+pub enum Body {
+    /// For the sessions that the content names.
+    Multicast {
+        /// The session that sent it.
+        sender: SessionName,
+        /// Whether it wants no copy.
+        discard_self: bool,
+    },
+    /// A session joins a group.
+    Join {
+        /// The session.
+        session: SessionName,
+        /// The group.
+        group: GroupName,
+    },
+    /// A session leaves a group.
+    Leave {
+        /// The session.
+        session: SessionName,
+        /// The group.
+        group: GroupName,
+    },
+    /// A session ended, and leaves all its groups.
+    Disconnect {
+        /// The session.
+        session: SessionName,
+    },
+    /// What the daemon says of its sessions when a view begins.
     Sync(SyncPart),
 }
 
 impl Body {
     /// The encoded body.
-    pub(crate) fn encode(&self) -> Bytes {
+    pub fn encode(&self) -> Bytes {
         // Encoding into a vector cannot fail.
         postcard::to_allocvec(self).unwrap_or_default().into()
     }
 
     /// The body and the content behind it.
-    pub(crate) fn decode(bytes: &Bytes) -> Option<(Self, Bytes)> {
+    pub fn decode(bytes: &Bytes) -> Option<(Self, Bytes)> {
         let (body, rest) = postcard::take_from_bytes::<Self>(bytes).ok()?;
         let at = bytes.len() - rest.len();
         Some((body, bytes.slice(at..)))
