@@ -10,6 +10,9 @@ use crate::id::{DaemonId, ViewId};
 use crate::ordering::{Ending, Ordering};
 use crate::wire::{Header, State, Status};
 
+/// What a frame that came early costs beside its bytes.
+const EARLY_OVERHEAD: usize = 128;
+
 /// A proposal that I accepted, until its install or its failure.
 #[derive(Debug)]
 pub(super) struct Attempt {
@@ -130,15 +133,18 @@ impl Agreement {
         ordering: &mut Ordering,
     ) -> Result<(), FrameError> {
         let Some(attempt) = self.attempt.as_mut().filter(|attempt| attempt.id == id) else { return Ok(()) };
-        if attempt.plan.is_none() {
-            attempt.early_bytes += frame.len();
+        let Some(plan) = &attempt.plan else {
+            attempt.early_bytes += frame.len() + EARLY_OVERHEAD;
             attempt.early_resends.push((header, frame));
             self.check_early();
             return Ok(());
-        }
+        };
+        let finals = &plan.ending.finals;
         match header {
-            Header::Resend { rank, after, .. } => ordering.insert_resent(rank, after, frame)?,
-            Header::ResendEnd { rank, after, clock, .. } => ordering.end_resends(rank, after, clock)?,
+            Header::Resend { rank, after, .. } => ordering.insert_resent(rank, after, frame, finals)?,
+            Header::ResendEnd { rank, after, clock, .. } => {
+                ordering.end_resends(rank, after, clock, finals)?;
+            }
             _ => return Err(FrameError::Violation("not a resend")),
         }
         self.give_up_at = None;
@@ -161,7 +167,7 @@ impl Agreement {
     /// Keeps a frame of the view that is on its way.
     pub(crate) fn keep_early(&mut self, peer: DaemonId, frame: Bytes) {
         if let Some(attempt) = &mut self.attempt {
-            attempt.early_bytes += frame.len();
+            attempt.early_bytes += frame.len() + EARLY_OVERHEAD;
             attempt.early_frames.push((peer, frame));
             self.check_early();
         }

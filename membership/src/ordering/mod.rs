@@ -264,14 +264,20 @@ impl Ordering {
     }
 
     /// A frame of `rank` that another member resent; the sender of the resend knows everything up to `after` to be here
-    /// (PROTOCOL V5.2).
-    pub(crate) fn insert_resent(&mut self, rank: u16, after: u64, frame: Bytes) -> Result<(), FrameError> {
+    /// (PROTOCOL V5.2). `finals` is, for each rank, up to where anybody holds its frames.
+    pub(crate) fn insert_resent(
+        &mut self,
+        rank: u16,
+        after: u64,
+        frame: Bytes,
+        finals: &[u64],
+    ) -> Result<(), FrameError> {
         let (header, pieces) = Header::decode(&frame)?;
         let Header::Data { view, clock, .. } = header else {
             return Err(FrameError::Violation("a resend of something else than data"));
         };
         let heard = self.heard_of(rank)?;
-        if view != self.view || clock <= after || after > heard {
+        if view != self.view || clock <= after || after > heard || clock > finals[usize::from(rank)] {
             return Err(FrameError::Violation("a resend that does not fit what is here"));
         }
         if clock > heard {
@@ -282,8 +288,14 @@ impl Ordering {
     }
 
     /// The resends of `rank` are complete up to `clock`.
-    pub(crate) fn end_resends(&mut self, rank: u16, after: u64, clock: u64) -> Result<(), FrameError> {
-        if after > self.heard_of(rank)? {
+    pub(crate) fn end_resends(
+        &mut self,
+        rank: u16,
+        after: u64,
+        clock: u64,
+        finals: &[u64],
+    ) -> Result<(), FrameError> {
+        if after > self.heard_of(rank)? || clock > finals[usize::from(rank)] {
             return Err(FrameError::Violation("an end of resends that does not fit what is here"));
         }
         self.clocks.fill(usize::from(rank), clock);
