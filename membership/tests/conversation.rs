@@ -1,130 +1,13 @@
 //! A few nodes that talk without any delay: the plain course of things, step by step.
-#![expect(clippy::unwrap_used, reason = "a test may stop at what must not happen")]
 
-use std::collections::{BTreeMap, VecDeque};
+mod net;
+
 use std::time::Duration;
 
+use net::{Net, group, id};
 use stentor_membership::{
-    Cause, Channel, CommandError, Config, ConnectError, Content, DaemonId, Event, GroupName, Node, Phase,
-    Service, SessionId, Timestamp,
+    Cause, CommandError, Config, ConnectError, Content, Event, Node, Phase, Service, Timestamp,
 };
-
-/// Nodes, the frames between them, and what each reported.
-struct Net {
-    nodes: BTreeMap<DaemonId, Node>,
-    wires: VecDeque<(DaemonId, DaemonId, Channel, bytes::Bytes)>,
-    events: BTreeMap<DaemonId, Vec<Event>>,
-    now: Timestamp,
-}
-
-fn id(name: &str) -> DaemonId {
-    DaemonId { name: name.parse().unwrap(), incarnation: 1 }
-}
-
-fn group(name: &str) -> GroupName {
-    name.parse().unwrap()
-}
-
-impl Net {
-    /// Daemons with links between all of them, in one view.
-    fn new(names: &[&str], config: &Config) -> Self {
-        let now = Timestamp::ZERO;
-        let mut net = Self { nodes: BTreeMap::new(), wires: VecDeque::new(), events: BTreeMap::new(), now };
-        for (seed, name) in (0..).zip(names) {
-            net.nodes.insert(id(name), Node::new(id(name), config.clone(), seed, now).unwrap());
-        }
-        for a in names {
-            for b in names.iter().filter(|b| *b != a) {
-                net.node(a).handle_link_up(id(b), now);
-            }
-        }
-        net.run(Duration::from_secs(1));
-        let members: Vec<_> = names.iter().map(|name| id(name)).collect();
-        for name in names {
-            assert_eq!(net.node(name).view().members[..], members[..]);
-            assert_eq!(net.node(name).phase(), Phase::Operational);
-        }
-        net.events.clear();
-        net
-    }
-
-    fn node(&mut self, name: &str) -> &mut Node {
-        self.nodes.get_mut(&id(name)).unwrap()
-    }
-
-    /// Delivers frames and fires timers until `span` has passed.
-    fn run(&mut self, span: Duration) {
-        let end = self.now + span;
-        for _ in 0..1_000_000 {
-            let now = self.now;
-            for (&from, node) in &mut self.nodes {
-                while let Some(transmit) = node.poll_transmit(now) {
-                    self.wires.push_back((from, transmit.to, transmit.channel, transmit.payload));
-                }
-                let events = self.events.entry(from).or_default();
-                while let Some(event) = node.poll_event() {
-                    events.push(event);
-                }
-                node.check_invariants();
-            }
-            if let Some((from, to, channel, payload)) = self.wires.pop_front() {
-                let Some(node) = self.nodes.get_mut(&to) else { continue };
-                match channel {
-                    Channel::Stream => node.handle_frame(from, payload, now).unwrap(),
-                    Channel::Datagram => node.handle_datagram(from, payload, now).unwrap(),
-                }
-                continue;
-            }
-            let next = self.nodes.values().filter_map(Node::poll_timeout).min().unwrap();
-            if next > end {
-                self.now = end;
-                return;
-            }
-            self.now = self.now.max(next);
-            for node in self.nodes.values_mut() {
-                node.handle_timeout(self.now);
-            }
-        }
-        panic!("the nodes never come to rest");
-    }
-
-    /// A session on `daemon` that has joined `groups`.
-    fn member(&mut self, daemon: &str, groups: &[&str]) -> SessionId {
-        let node = self.node(daemon);
-        let session = node.connect(None).unwrap();
-        for name in groups {
-            node.join(session, group(name)).unwrap();
-        }
-        session
-    }
-
-    fn send(&mut self, daemon: &str, session: SessionId, service: Service, to: &[&str], text: &str) {
-        let content = Content::new(to, 0, text.as_bytes()).unwrap();
-        self.node(daemon).multicast(session, service, false, &content).unwrap();
-    }
-
-    /// What a session was told, in words, since the last call of `forget`.
-    fn story(&self, daemon: &str, session: SessionId) -> Vec<String> {
-        let mut story = Vec::new();
-        for event in self.events.get(&id(daemon)).into_iter().flatten() {
-            match event {
-                Event::Message(m) if m.receivers.contains(&session) => {
-                    story.push(String::from_utf8_lossy(&m.content.payload()).into_owned());
-                }
-                Event::Membership(m) if m.receivers.contains(&session) => {
-                    let cause = m.cause.as_str();
-                    let members: Vec<_> = m.members.iter().map(ToString::to_string).collect();
-                    story.push(format!("{} {cause} {}", m.group, members.join(" ")));
-                }
-                Event::GroupTransitional { group, receivers } if receivers.contains(&session) => {
-                    story.push(format!("{group} transitional"));
-                }
-                _ => {}
-            }
-        }
-        story
-    }
-}
 
 const TICK: Duration = Duration::from_millis(20);
 
@@ -134,7 +17,7 @@ fn everybody_sees_one_order_of_messages_and_joins() {
     let a = net.member("a", &["g"]);
     let b = net.member("b", &["g"]);
     net.run(TICK);
-    net.events.clear();
+    net.forget();
     for round in 0..20 {
         net.send("a", a, Service::Agreed, &["g"], &format!("a{round}"));
         net.send(
@@ -159,7 +42,7 @@ fn a_message_larger_than_a_frame_arrives_whole() {
     let mut net = Net::new(&["a", "b"], &Config { frame: 1024, window: 64 << 10, ..Config::default() });
     let (a, b) = (net.member("a", &[]), net.member("b", &["g"]));
     net.run(TICK);
-    net.events.clear();
+    net.forget();
     let text = "0123456789".repeat(30_000);
     net.send("a", a, Service::Fifo, &["g"], &text);
     net.send("a", a, Service::Agreed, &["g"], "after");
@@ -173,9 +56,8 @@ fn an_orderly_leave_needs_no_timeout_and_sessions_see_it() {
     let a = net.member("a", &["g"]);
     net.member("c", &["g"]);
     net.run(TICK);
-    net.events.clear();
-    let now = net.now;
-    net.node("c").leave_cluster(now);
+    net.forget();
+    net.stop("c");
     net.run(TICK);
     assert_eq!(net.node("a").view().members[..], [id("a"), id("b")]);
     assert_eq!(net.story("a", a), ["g transitional", "g network #s1#a"]);
@@ -186,8 +68,8 @@ fn a_crash_is_noticed_and_nothing_of_the_living_is_lost() {
     let mut net = Net::new(&["a", "b", "c"], &Config::default());
     let (b, c) = (net.member("b", &["g"]), net.member("c", &["g"]));
     net.run(TICK);
-    net.events.clear();
-    net.nodes.remove(&id("a"));
+    net.forget();
+    net.crash("a");
     net.send("b", b, Service::Agreed, &["g"], "during");
     net.run(Duration::from_millis(700));
     assert_eq!(net.node("b").view().members[..], [id("b"), id("c")]);
@@ -202,20 +84,16 @@ fn partitions_go_on_separately_and_merge() {
     let mut net = Net::new(&["a", "b", "c"], &Config::default());
     let (a, c) = (net.member("a", &["g"]), net.member("c", &["g"]));
     net.run(TICK);
-    net.events.clear();
-    let now = net.now;
+    net.forget();
     for other in ["a", "b"] {
-        net.node(other).handle_link_down(id("c"), now);
-        net.node("c").handle_link_down(id(other), now);
+        net.cut(other, "c");
     }
     net.run(TICK);
     net.send("a", a, Service::Agreed, &["g"], "with b");
     net.send("c", c, Service::Agreed, &["g"], "alone");
     net.run(TICK);
-    let now = net.now;
     for other in ["a", "b"] {
-        net.node(other).handle_link_up(id("c"), now);
-        net.node("c").handle_link_up(id(other), now);
+        net.link(other, "c");
     }
     net.run(Duration::from_millis(200));
     let whole = "g network #s1#a #s1#c";
@@ -235,7 +113,7 @@ fn private_and_multi_group_messages_come_once() {
     let mut net = Net::new(&["a", "b"], &Config::default());
     let (a, b) = (net.member("a", &["g"]), net.member("b", &["g", "h"]));
     net.run(TICK);
-    net.events.clear();
+    net.forget();
     net.send("a", a, Service::Agreed, &["g", "h", "#s1#b"], "once");
     net.send("a", a, Service::Unreliable, &["#s1#b"], "datagram");
     let content = Content::new(&["g"], 0, b"not to me").unwrap();
@@ -256,7 +134,7 @@ fn a_name_is_free_at_once_and_the_old_session_leaves_before_the_new_one_joins() 
     let old = net.node("a").connect(Some(name)).unwrap();
     net.node("a").join(old, group("g")).unwrap();
     net.run(TICK);
-    net.events.clear();
+    net.forget();
     net.node("a").disconnect(old);
     let new = net.node("a").connect(Some(name)).unwrap();
     net.node("a").join(new, group("g")).unwrap();
@@ -271,7 +149,7 @@ fn a_full_queue_says_busy_and_then_unblocked_and_memory_stays_within_the_window(
     let mut net = Net::new(&["a", "b"], &config);
     let (a, b) = (net.member("a", &[]), net.member("b", &["g"]));
     net.run(TICK);
-    net.events.clear();
+    net.forget();
     let content = Content::new(&["g"], 0, &[7; 1000]).unwrap();
     let mut sent = 0;
     for _ in 0..100 {
@@ -308,18 +186,16 @@ fn a_daemon_that_cannot_join_a_standing_view_goes_on_alone() {
     let mut net = Net::new(&["a", "b", "c"], &Config::default());
     let a = net.member("a", &["g"]);
     // Nothing comes from a to b any more: b notices it first, and agrees with c, which is linked to both.
-    let now = net.now;
-    net.node("b").handle_link_down(id("a"), now);
+    net.cut_at("b", "a");
     net.run(Duration::from_millis(300));
-    let now = net.now;
-    net.node("a").handle_link_down(id("b"), now);
+    net.cut_at("a", "b");
     net.run(Duration::from_secs(5));
     assert_eq!(net.node("b").view().members[..], [id("b"), id("c")]);
     assert_eq!(net.node("a").view().members[..], [id("a")]);
     for name in ["a", "b", "c"] {
         assert_eq!(net.node(name).phase(), Phase::Operational);
     }
-    net.events.clear();
+    net.forget();
     net.send("a", a, Service::Safe, &["g"], "alone");
     net.run(TICK);
     assert_eq!(net.story("a", a), ["alone"]);
