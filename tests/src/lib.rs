@@ -16,5 +16,6 @@ pub mod proxy;
 pub mod raw;
 pub mod recorder;
 pub mod scenario;
+pub mod tape;
 pub mod verdict;
 pub mod wait;

@@ -76,8 +76,10 @@ pub enum What {
 pub struct Sent {
     /// Which.
     pub id: MessageId,
-    /// Where to.
+    /// The groups that it goes to.
     pub groups: Arc<[GroupName]>,
+    /// The single sessions that it goes to.
+    pub sessions: Arc<[MemberName]>,
     /// How strong.
     pub service: Service,
     /// Whether the sender gets no copy.
@@ -91,10 +93,33 @@ pub struct Received {
     pub id: MessageId,
     /// Who sent it, as the daemon says.
     pub sender: MemberName,
-    /// Where to.
+    /// The groups that it went to.
     pub groups: Arc<[GroupName]>,
+    /// The single sessions that it went to.
+    pub sessions: Arc<[MemberName]>,
     /// How strong.
     pub service: Service,
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Send(Sent { id, groups, sessions, service, discard_self }) => {
+                let others = if *discard_self { " and to others only" } else { "" };
+                write!(f, "sends {id:?} to {groups:?} {sessions:?} as {service}{others}")
+            }
+            Self::Leave(group) => write!(f, "leaves {group}"),
+            Self::Message(Received { id, sender, groups, sessions, service }) => {
+                write!(f, "got {id:?} from {sender} to {groups:?} {sessions:?} as {service}")
+            }
+            Self::Foreign { sender, problem } => write!(f, "got nonsense from {sender}: {problem}"),
+            Self::Membership(view) => {
+                let Membership { group, view, members, cause, stayed, sets } = &**view;
+                write!(f, "{group} is {view} by {cause:?}: {members:?}, with it {stayed:?}, sets {sets:?}")
+            }
+            Self::Transitional(group) => write!(f, "{group} loses members"),
+        }
+    }
 }
 
 impl Log {

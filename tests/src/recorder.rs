@@ -1,24 +1,28 @@
 //! A client that writes down what it does and sees.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use stentor_client::{Address, Connection, Event, Message, Receiver, SendOptions, Sender};
+use stentor_client::{Address, ConnectError, Connection, GoodbyeCode, GroupChange, SendOptions, Sender};
 use stentor_membership::{GroupName, MemberName, Service};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::log::{Entry, Log, MessageId, Received, Sent, What};
+use crate::log::{Log, MessageId, Sent, What};
 use crate::payload;
+use crate::tape::{Destinations, Tape};
 use crate::wait::{PATIENCE, until};
 
 /// A session with a daemon whose life is on record. Clones share it; it is closed when the last of them is dropped.
 #[derive(Clone, Debug)]
 pub struct Recorder {
     sender: Sender,
-    record: Arc<Mutex<Record>>,
+    tape: Tape,
+    /// Whether what arrives is read.
+    reading: Arc<watch::Sender<bool>>,
     /// The number of the next message: held while one is sent, so that numbers go with the order of sending.
     next: Arc<tokio::sync::Mutex<u32>>,
     _reader: Arc<Reader>,
@@ -34,33 +38,31 @@ impl Drop for Reader {
     }
 }
 
-#[derive(Debug)]
-struct Record {
-    log: Log,
-    /// The number of each accepted message, by its ordinal on the connection.
-    accepted: Vec<u32>,
-    /// The ordinals of those that the daemon refused later.
-    rejected: Vec<u64>,
-    /// Why the connection ended, if it did.
-    ended: Option<String>,
-}
-
 impl Recorder {
     /// Opens a session; tries again until the daemon serves.
     ///
     /// # Errors
     /// If it does not for long.
     pub async fn connect(address: &Address, name: &str) -> Result<Self> {
-        let builder = Connection::builder().name(name)?;
-        let connection = until(PATIENCE, "a session is open", async || Ok(builder.connect(address).await?));
-        let (sender, receiver) = connection.await?.split();
+        until(PATIENCE, "a session is open", async || Ok(Self::open(address, name).await?)).await
+    }
+
+    /// Opens a session, now or never.
+    ///
+    /// # Errors
+    /// If the daemon does not serve, or refuses.
+    pub async fn open(address: &Address, name: &str) -> Result<Self, ConnectError> {
         static RUNS: AtomicU32 = AtomicU32::new(1);
-        let run = RUNS.fetch_add(1, Ordering::Relaxed);
-        let log = Log::new(sender.member(), run);
-        let record = Record { log, accepted: Vec::new(), rejected: Vec::new(), ended: None };
-        let record = Arc::new(Mutex::new(record));
-        let reader = Reader(tokio::spawn(write_down(receiver, record.clone())));
-        Ok(Self { sender, record, next: Arc::default(), _reader: Arc::new(reader) })
+        let builder = Connection::builder().name(name).map_err(|error| ConnectError::Refused {
+            address: address.clone(),
+            code: GoodbyeCode::NameInvalid,
+            text: error.to_string(),
+        })?;
+        let (sender, receiver) = builder.connect(address).await?.split();
+        let tape = Tape::new(sender.member(), RUNS.fetch_add(1, Ordering::Relaxed));
+        let (reading, read) = watch::channel(true);
+        let reader = Reader(tokio::spawn(tape.clone().write_down(receiver, read)));
+        Ok(Self { sender, tape, reading: Arc::new(reading), next: Arc::default(), _reader: Arc::new(reader) })
     }
 
     /// The session's name.
@@ -71,6 +73,16 @@ impl Recorder {
     /// The session itself.
     pub fn sender(&self) -> &Sender {
         &self.sender
+    }
+
+    /// Its record, which outlives it.
+    pub fn tape(&self) -> &Tape {
+        &self.tape
+    }
+
+    /// From now on it reads what arrives, or lets it lie.
+    pub fn set_reading(&self, reading: bool) {
+        self.reading.send_replace(reading);
     }
 
     /// Joins, and waits until that is effective.
@@ -88,14 +100,20 @@ impl Recorder {
     /// # Errors
     /// If it fails, or takes long.
     pub async fn leave(&self, group: &str) -> Result<()> {
-        let change = {
-            let _turn = self.next.lock().await;
-            self.record().push(What::Leave(GroupName::new(group)?));
-            self.sender.leave(group)?
-        };
-        let left = tokio::time::timeout(PATIENCE, change).await;
+        let left = tokio::time::timeout(PATIENCE, self.leaving(group).await?).await;
         left.with_context(|| format!("{} waits in vain for its leave", self.member()))??;
         Ok(())
+    }
+
+    /// Leaves; to be awaited for as long as it may take.
+    ///
+    /// # Errors
+    /// If it cannot be asked for.
+    pub async fn leaving(&self, group: &str) -> Result<GroupChange> {
+        let group = GroupName::new(group)?;
+        let _turn = self.next.lock().await;
+        self.tape.push(|_| (What::Leave(group), ()));
+        Ok(self.sender.leave(group.as_str())?)
     }
 
     /// Sends a message that all recorders know, of some size.
@@ -121,27 +139,23 @@ impl Recorder {
         discard_self: bool,
         size: usize,
     ) -> Result<MessageId> {
-        let names = groups.iter().map(|group| GroupName::new(group)).collect::<Result<_, _>>()?;
+        let Destinations { groups: names, sessions } = Destinations::parse(groups.iter().copied())?;
         let mut next = self.next.lock().await;
-        let id = {
-            let mut record = self.record();
-            let id = MessageId { run: record.log.run, number: *next };
-            record.push(What::Send(Sent { id, groups: names, service, discard_self }));
-            id
-        };
+        let number = *next;
         *next += 1;
+        let id = self.tape.push(|run| {
+            let id = MessageId { run, number };
+            (What::Send(Sent { id, groups: names, sessions, service, discard_self }), id)
+        });
         let options = SendOptions::new(service);
         let options = if discard_self { options.discard_self() } else { options };
-        let accepted = self.sender.multicast(groups, options, payload::make(id, size)).await;
-        let mut record = self.record();
-        match accepted {
+        match self.sender.multicast(groups, options, payload::make(id, size)).await {
             Ok(ordinal) => {
-                ensure!(usize::try_from(ordinal)? == record.accepted.len(), "ordinal {ordinal} out of turn");
-                record.accepted.push(id.number);
+                self.tape.accepted(id, ordinal)?;
                 Ok(id)
             }
             Err(error) => {
-                record.log.refused.insert(id.number);
+                self.tape.refused(id);
                 Err(error.into())
             }
         }
@@ -172,20 +186,17 @@ impl Recorder {
 
     /// What is on record so far.
     pub fn log(&self) -> Log {
-        let record = self.record();
-        let mut log = record.log.clone();
-        log.refused.extend(record.refused());
-        log
+        self.tape.log()
     }
 
     /// Why the connection ended, if it did.
     pub fn ended(&self) -> Option<String> {
-        self.record().ended.clone()
+        self.tape.ended().map(|end| end.to_string())
     }
 
     /// Looks at the record without a copy.
     pub fn look<T>(&self, look: impl FnOnce(&Log) -> T) -> T {
-        look(&self.record().log)
+        self.tape.look(look)
     }
 
     /// Waits until the record fulfils a condition.
@@ -195,10 +206,12 @@ impl Recorder {
     pub async fn until(&self, what: &str, condition: impl Fn(&Log) -> Result<()>) -> Result<()> {
         let me = self.member();
         let attempt = async || {
-            let record = self.record();
-            condition(&record.log).with_context(|| match &record.ended {
-                Some(reason) => format!("{me} lost its connection: {reason}"),
-                None => format!("{me} got {} entries", record.log.entries.len()),
+            let ended = self.ended();
+            self.look(|log| {
+                condition(log).with_context(|| match &ended {
+                    Some(reason) => format!("{me} lost its connection: {reason}"),
+                    None => format!("{me} got {} entries", log.entries.len()),
+                })
             })
         };
         until(PATIENCE, what, attempt).await
@@ -255,22 +268,6 @@ impl Recorder {
         let closed = tokio::time::timeout(PATIENCE, self.sender.close()).await;
         Ok(closed.with_context(|| format!("{} waits in vain to be closed", self.member()))??)
     }
-
-    fn record(&self) -> MutexGuard<'_, Record> {
-        self.record.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Record {
-    fn push(&mut self, what: What) {
-        self.log.entries.push(Entry { at: Instant::now(), what });
-    }
-
-    /// The numbers of the messages that the daemon refused.
-    fn refused(&self) -> impl Iterator<Item = u32> {
-        let ordinals = self.rejected.iter().filter_map(|ordinal| usize::try_from(*ordinal).ok());
-        ordinals.filter_map(|ordinal| self.accepted.get(ordinal).copied())
-    }
 }
 
 /// A sender in the background.
@@ -297,42 +294,4 @@ impl Drop for Stream {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
     }
-}
-
-async fn write_down(mut receiver: Receiver, record: Arc<Mutex<Record>>) {
-    let lock = || record.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut groups: Arc<[GroupName]> = Arc::new([]);
-    let end = loop {
-        let what = match receiver.recv().await {
-            Ok(Some(Event::Message(message))) => received(&message, &mut groups),
-            Ok(Some(Event::Membership(view))) => What::Membership(view),
-            Ok(Some(Event::Transitional { group })) => What::Transitional(group),
-            Ok(Some(Event::Rejected { ordinal, .. })) => {
-                lock().rejected.push(ordinal);
-                continue;
-            }
-            Ok(Some(_)) => continue,
-            Ok(None) => break "closed in order".to_owned(),
-            Err(reason) => break reason.to_string(),
-        };
-        lock().push(what);
-    };
-    lock().ended = Some(end);
-}
-
-/// What a message is to the record; `groups` are those of the message before, mostly the same.
-fn received(message: &Message, groups: &mut Arc<[GroupName]>) -> What {
-    let sender = message.sender();
-    let foreign = |problem: String| What::Foreign { sender, problem };
-    let id = match payload::read(&message.payload()) {
-        Ok(id) => id,
-        Err(error) => return foreign(error.to_string()),
-    };
-    if !message.groups().eq(groups.iter().map(GroupName::as_str)) {
-        match message.groups().map(GroupName::new).collect() {
-            Ok(names) => *groups = names,
-            Err(error) => return foreign(error.to_string()),
-        }
-    }
-    What::Message(Received { id, sender, groups: groups.clone(), service: message.service() })
 }

@@ -27,7 +27,8 @@ pub(super) fn check(history: &History<'_>, findings: &mut Findings) {
                 What::Message(message) => {
                     findings.expect(seen.insert(message.id), || format!("{me} got {:?} twice", message.id));
                     as_sent(history, session, message, findings);
-                    let addressed = message.groups.iter().any(|group| groups.contains(group));
+                    let addressed = message.sessions.contains(&me)
+                        || message.groups.iter().any(|group| groups.contains(group));
                     findings.expect(addressed, || {
                         format!("{me} got {:?} to {:?}, but is in {groups:?}", message.id, message.groups)
                     });
@@ -46,6 +47,7 @@ fn as_sent(history: &History<'_>, session: &Session<'_>, message: &Received, fin
     let sender = history.logs.get(*sender).map(Session::member);
     let same = Some(message.sender) == sender
         && message.groups == sent.groups
+        && message.sessions == sent.sessions
         && message.service == sent.service
         && !history.is_discarded(session, message.id);
     findings.expect(same, || format!("{me} got {message:?}, but {sender:?} sent {sent:?}"));

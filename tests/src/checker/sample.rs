@@ -123,7 +123,13 @@ impl Sample {
 
     fn send_as(self, number: u32, discard_self: bool) -> Self {
         let id = MessageId { run: self.log.run, number };
-        let sent = Sent { id, groups: Arc::new([group()]), service: self.service, discard_self };
+        let sent = Sent {
+            id,
+            groups: Arc::new([group()]),
+            sessions: Arc::new([]),
+            service: self.service,
+            discard_self,
+        };
         self.push(What::Send(sent))
     }
 
@@ -131,7 +137,8 @@ impl Sample {
     pub(super) fn got(self, run: u32, number: u32) -> Self {
         let id = MessageId { run, number };
         let groups = Arc::new([group()]);
-        let message = Received { id, sender: member(run), groups, service: self.service };
+        let message =
+            Received { id, sender: member(run), groups, sessions: Arc::new([]), service: self.service };
         self.push(What::Message(message))
     }
 
