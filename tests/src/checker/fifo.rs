@@ -1,7 +1,7 @@
 //! E7: what one sender sends as Fifo or stronger is got in sending order, and nothing is skipped and then followed by
 //! something later, as long as the daemons stay together.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use stentor_membership::{Cause, GroupName, Service};
 
@@ -29,7 +29,8 @@ impl Numbering {
             let mut next: BTreeMap<GroupName, u32> = BTreeMap::new();
             let accepted = session.log.sent().filter(|sent| !session.log.is_refused(sent.id.number));
             for sent in accepted.filter(|sent| sent.service >= Service::Fifo) {
-                for group in &*sent.groups {
+                // A destination that is named twice still is one.
+                for group in BTreeSet::from_iter(&*sent.groups) {
                     let next = next.entry(*group).or_default();
                     places.insert((*group, sent.id), *next);
                     *next += 1;
