@@ -41,14 +41,16 @@ const PACKAGE_VARIABLES: [&str; 7] = [
     "OUT_DIR",
 ];
 
-/// `target/PROFILE/stentor`, seen from `target/PROFILE/deps/TEST`.
+/// `target/PROFILE/stentor`, seen from `target/PROFILE/deps/TEST` or `target/PROFILE/PROGRAM`.
 fn beside_tests() -> Option<PathBuf> {
     Some(profile_directory()?.join("stentor"))
 }
 
 fn profile_directory() -> Option<PathBuf> {
-    let test = std::env::current_exe().ok()?;
-    Some(test.parent()?.parent()?.to_owned())
+    let own = std::env::current_exe().ok()?;
+    let directory = own.parent()?;
+    let tests = directory.file_name().is_some_and(|name| name == "deps");
+    Some(if tests { directory.parent()? } else { directory }.to_owned())
 }
 
 /// Builds it if need be; cargo knows. Costs a moment if there is nothing to do.

@@ -32,7 +32,8 @@ const KEPT_LOGS: &str = "STENTOR_TEST_LOGS";
 pub struct Plan {
     names: Vec<String>,
     settings: Vec<(String, String, Value)>,
-    proxied: bool,
+    /// The seed of the network between them.
+    proxied: Option<u64>,
 }
 
 /// Running daemons. Dropped, they are killed; their logs are shown then unless [`finish`](Self::finish) was reached.
@@ -48,7 +49,7 @@ impl Plan {
     /// A cluster of daemons with these names and default settings.
     pub fn new(names: &[&str]) -> Self {
         let names = names.iter().map(|name| (*name).to_owned()).collect();
-        Self { names, settings: Vec::new(), proxied: false }
+        Self { names, settings: Vec::new(), proxied: None }
     }
 
     /// With a setting in all configuration files, such as `membership`, `window`, `"1MiB"`.
@@ -61,7 +62,13 @@ impl Plan {
     /// With a network between the daemons that can be spoiled.
     #[must_use]
     pub fn proxied(self) -> Self {
-        Self { proxied: true, ..self }
+        self.proxied_by(1)
+    }
+
+    /// As [`proxied`](Self::proxied), with a seed that decides which packets are lost.
+    #[must_use]
+    pub fn proxied_by(self, seed: u64) -> Self {
+        Self { proxied: Some(seed), ..self }
     }
 
     /// Makes keys and configurations, and starts no daemon.
@@ -80,7 +87,7 @@ impl Plan {
         }
         let output = run(&mut init, b"", PATIENCE).await?;
         ensure!(output.status.success(), "init failed: {}", String::from_utf8_lossy(&output.stderr));
-        let network = if self.proxied { Some(Network::start(&addresses, 1)?) } else { None };
+        let network = self.proxied.map(|seed| Network::start(&addresses, seed)).transpose()?;
         let daemons = self.names.iter().map(|name| (name.clone(), None)).collect();
         let cluster = Cluster { dir, daemons, network, finished: false };
         for name in &self.names {
@@ -104,7 +111,7 @@ impl Plan {
     }
 
     fn configure(&self, cluster: &Cluster, name: &str) -> Result<()> {
-        if self.settings.is_empty() && !self.proxied {
+        if self.settings.is_empty() && self.proxied.is_none() {
             return Ok(());
         }
         cluster.edit_config(name, |config| {
@@ -131,7 +138,7 @@ impl Cluster {
     pub fn start(&mut self, name: &str) -> Result<()> {
         let mut command = self.command(name)?;
         command.stdin(Stdio::null()).stdout(Stdio::null());
-        let process = Process::start(&mut command, &self.dir.path().join(format!("{name}.log")))?;
+        let process = Process::start(&mut command, &self.log_path(name))?;
         *self.daemons.get_mut(name).with_context(|| format!("no daemon {name}"))? = Some(process);
         Ok(())
     }
@@ -189,9 +196,31 @@ impl Cluster {
         daemon.with_context(|| format!("no daemon {name} runs"))
     }
 
-    /// What a daemon logged, over all its runs.
+    /// What a daemon logged, over all its runs since [`turn_log`](Self::turn_log).
     pub fn log(&self, name: &str) -> String {
-        fs::read_to_string(self.dir.path().join(format!("{name}.log"))).unwrap_or_default()
+        fs::read_to_string(self.log_path(name)).unwrap_or_default()
+    }
+
+    /// Begins a new log for a daemon; of the old ones, the last is kept beside it.
+    ///
+    /// # Errors
+    /// If the files cannot be written.
+    pub fn turn_log(&self, name: &str) -> Result<()> {
+        let path = self.log_path(name);
+        fs::copy(&path, self.dir.path().join(format!("{name}.before.log")))?;
+        // The daemon goes on at the new end, as it appends.
+        fs::File::options().write(true).truncate(true).open(&path)?;
+        Ok(())
+    }
+
+    fn log_path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(format!("{name}.log"))
+    }
+
+    /// Keeps the directory with all files when the cluster is gone, and says where it is.
+    pub fn keep(&mut self) -> PathBuf {
+        self.dir.disable_cleanup(true);
+        self.dir.path().to_owned()
     }
 
     /// Kills a daemon without a warning.

@@ -4,6 +4,7 @@
 //! wrote down to the [`checker`], which knows nothing else.
 
 pub mod binary;
+pub mod chaos;
 pub mod checker;
 pub mod cluster;
 pub mod command;

@@ -42,7 +42,10 @@ const TRIES: u32 = 4;
 const TRY: Duration = Duration::from_secs(15);
 
 /// Each sends a last message, and all get all of these: whatever was sent before them and is not there then, is lost.
-async fn settle(group: &str, recorders: &[&Recorder]) -> Result<()> {
+///
+/// # Errors
+/// What is missing, or who is.
+pub async fn settle(group: &str, recorders: &[&Recorder]) -> Result<()> {
     for _ in 1..TRIES {
         let settled = tokio::time::timeout(TRY, try_to_settle(group, recorders)).await;
         if settled.is_ok_and(|settled| settled.is_ok()) {

@@ -75,6 +75,11 @@ impl Report {
         self.found.get(property).map_or(0, |findings| findings.checked)
     }
 
+    /// How often each property was put to the test.
+    pub fn all_checked(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.found.iter().map(|(property, findings)| (*property, findings.checked))
+    }
+
     /// The number of violations of a property.
     pub fn violated(&self, property: &str) -> usize {
         self.found.get(property).map_or(0, |findings| findings.violations)
