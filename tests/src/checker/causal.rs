@@ -1,6 +1,6 @@
 //! E8: nobody gets a message (Causal or stronger) before one that its sender had got or sent before it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use stentor_membership::Service;
 
@@ -13,7 +13,9 @@ pub(super) fn check(history: &History<'_>, findings: &mut Findings) {
         let received = receiver.log.received().enumerate();
         let places = received.filter(|(_, m)| m.service >= Service::Causal).map(|(at, m)| (m.id, at));
         let places: HashMap<MessageId, usize> = places.collect();
-        for sender in &history.logs {
+        let senders: BTreeSet<usize> =
+            places.keys().filter_map(|id| Some(history.sent.get(id)?.log)).collect();
+        for sender in senders.into_iter().filter_map(|index| history.logs.get(index)) {
             precedence(receiver, &places, sender, findings);
         }
     }

@@ -1,17 +1,27 @@
 //! The logs, taken apart by group view.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Instant;
 
 use stentor_client::wire::Membership;
 use stentor_membership::{Cause, GroupName, MemberName, Service};
 
-use crate::log::{Log, MessageId, Received, Sent, What};
+use crate::log::{Entry, Log, MessageId, Received, Sent, What};
 
 /// All logs of a test.
 pub(super) struct History<'a> {
     pub(super) logs: Vec<Session<'a>>,
-    /// Everything that anybody sent, with the index of the sender's log.
-    pub(super) sent: HashMap<MessageId, (usize, &'a Sent)>,
+    /// Everything that anybody sent, and that was not refused.
+    pub(super) sent: HashMap<MessageId, Origin<'a>>,
+}
+
+/// Where a message came from.
+pub(super) struct Origin<'a> {
+    /// The index of the sender's log.
+    pub(super) log: usize,
+    pub(super) sent: &'a Sent,
+    /// When the client was about to send it.
+    pub(super) at: Instant,
 }
 
 /// One log with its stays in groups.
@@ -41,23 +51,27 @@ pub(super) struct Span<'a> {
 
 impl<'a> History<'a> {
     pub(super) fn new(logs: &'a [Log]) -> Self {
-        let sent = logs.iter().enumerate().flat_map(|(index, log)| {
-            // What was refused stays out: nobody may get it.
-            let accepted = log.sent().filter(|sent| !log.is_refused(sent.id.number));
-            accepted.map(move |sent| (sent.id, (index, sent)))
-        });
-        let sent = sent.collect();
+        let mut sent = HashMap::new();
+        for (index, log) in logs.iter().enumerate() {
+            for Entry { at, what } in &log.entries {
+                // What was refused stays out: nobody may get it.
+                let What::Send(send) = what else { continue };
+                if !log.is_refused(send.id.number) {
+                    sent.insert(send.id, Origin { log: index, sent: send, at: *at });
+                }
+            }
+        }
         Self { logs: logs.iter().map(|log| Session { log, stays: stays(log) }).collect(), sent }
     }
 
     /// The log that the message came from, if it is one of ours.
     pub(super) fn sender(&self, id: MessageId) -> Option<&Session<'a>> {
-        self.sent.get(&id).and_then(|&(index, _)| self.logs.get(index))
+        self.sent.get(&id).and_then(|origin| self.logs.get(origin.log))
     }
 
     /// Whether `session` sent the message and wanted no copy.
     pub(super) fn is_discarded(&self, session: &Session<'_>, id: MessageId) -> bool {
-        id.run == session.log.run && self.sent.get(&id).is_some_and(|(_, sent)| sent.discard_self)
+        id.run == session.log.run && self.sent.get(&id).is_some_and(|origin| origin.sent.discard_self)
     }
 
     /// All spans of all sessions by group, with the session's index.

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 use stentor_membership::{Cause, GroupName};
 
 use super::Findings;
-use super::history::{History, Session};
+use super::history::{History, Origin, Session};
 use crate::log::{Received, What};
 
 pub(super) fn check(history: &History<'_>, findings: &mut Findings) {
@@ -41,10 +41,10 @@ pub(super) fn check(history: &History<'_>, findings: &mut Findings) {
 
 fn as_sent(history: &History<'_>, session: &Session<'_>, message: &Received, findings: &mut Findings) {
     let me = session.member();
-    let Some((sender, sent)) = history.sent.get(&message.id) else {
+    let Some(Origin { log, sent, .. }) = history.sent.get(&message.id) else {
         return findings.wrong(|| format!("{me} got {:?}, which was not sent or was refused", message.id));
     };
-    let sender = history.logs.get(*sender).map(Session::member);
+    let sender = history.logs.get(*log).map(Session::member);
     let same = Some(message.sender) == sender
         && message.groups == sent.groups
         && message.sessions == sent.sessions

@@ -11,13 +11,17 @@
 //! | `self_delivery` | E5 | a sender gets its own messages |
 //! | `synchrony` | E6, E13 | who goes together from one group view to the next got the same messages in between |
 //! | `safe` | E11 | what one member got as Safe, every member of the view gets |
+//! | `newcomers` | G6 | what was sent after a member was told of its join is not in front of it |
+//! | `arrival` | L1, E5 | what was sent arrives at all members that have not been apart since |
 //!
 //! Every property has a file with tests on logs made by hand, right ones and wrong ones.
 
+mod arrival;
 mod causal;
 mod fifo;
 mod history;
 mod integrity;
+mod newcomers;
 mod order;
 mod prefix;
 mod safe;
@@ -39,7 +43,7 @@ const SPELLED_OUT: usize = 5;
 /// Puts one property to the test.
 type Check = fn(&History<'_>, &mut Findings);
 
-const PROPERTIES: [(&str, Check); 9] = [
+const PROPERTIES: [(&str, Check); 11] = [
     ("integrity", integrity::check),
     ("views", views::check),
     ("order", order::check),
@@ -49,6 +53,8 @@ const PROPERTIES: [(&str, Check); 9] = [
     ("self_delivery", self_delivery::check),
     ("synchrony", synchrony::check),
     ("safe", safe::check),
+    ("newcomers", newcomers::check),
+    ("arrival", arrival::check),
 ];
 
 /// Checks every property over the logs of all clients of a test.

@@ -10,10 +10,15 @@ use crate::log::MessageId;
 
 pub(super) fn check(history: &History<'_>, findings: &mut Findings) {
     let ordered: Vec<Vec<MessageId>> = history.logs.iter().map(agreed).collect();
-    for (index, (session, one)) in history.logs.iter().zip(&ordered).enumerate() {
-        let places: HashMap<MessageId, usize> = one.iter().enumerate().map(|(at, id)| (*id, at)).collect();
-        for (other, two) in history.logs.iter().zip(&ordered).skip(index + 1) {
-            let common = two.iter().filter_map(|id| places.get(id).map(|at| (*at, *id)));
+    let places: Vec<HashMap<MessageId, usize>> =
+        ordered.iter().map(|ids| ids.iter().enumerate().map(|(at, id)| (*id, at)).collect()).collect();
+    let all: Vec<_> = history.logs.iter().zip(ordered.iter().zip(&places)).collect();
+    for (index, one) in all.iter().enumerate() {
+        for two in all.iter().skip(index + 1) {
+            // Along the shorter one: there may be hundreds of clients that got a few messages only.
+            let ((session, (_, places)), (other, (ids, _))) =
+                if one.1.0.len() < two.1.0.len() { (two, one) } else { (one, two) };
+            let common = ids.iter().filter_map(|id| places.get(id).map(|at| (*at, *id)));
             let mut last: Option<(usize, MessageId)> = None;
             for (at, id) in common {
                 let in_order = last.is_none_or(|(before, _)| before < at);

@@ -47,7 +47,7 @@ fn sequence(
     group: GroupName,
     span: &Span<'_>,
 ) -> Vec<MessageId> {
-    let for_all = |id: &MessageId| history.sent.get(id).is_none_or(|(_, sent)| !sent.discard_self);
+    let for_all = |id: &MessageId| history.sent.get(id).is_none_or(|origin| !origin.sent.discard_self);
     let messages = session.messages(span.start..span.regular_end(), group, Service::Agreed);
     messages.map(|(_, message)| message.id).filter(for_all).collect()
 }

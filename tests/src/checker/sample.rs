@@ -45,6 +45,12 @@ impl Sample {
         Self { service, ..self }
     }
 
+    /// It is a session of the same daemon as another run's.
+    pub(super) fn at_daemon_of(mut self, run: u32) -> Self {
+        self.log.member.daemon = member(run).daemon;
+        self
+    }
+
     /// It joined, as the only member.
     pub(super) fn join(self, view: u64) -> Self {
         let run = self.log.run;
@@ -85,6 +91,7 @@ impl Sample {
         let rest: Vec<_> = members.iter().filter(|run| !stayed.contains(run)).map(|r| member(*r)).collect();
         let mut sets = vec![names(stayed).to_vec(), rest];
         sets.retain(|set| cause == Cause::Network && !set.is_empty());
+        sets.sort();
         let proposer = DaemonId { name: "d1".parse().unwrap(), incarnation: 1 };
         let id = GroupViewId {
             view: ViewId { epoch: 1, proposer },

@@ -1,5 +1,6 @@
 //! E6 and E13: members that go together from one view of a group to the next got the same messages in between: of the
-//! Causal ones and stronger between any two views, of all but Unreliable ones between two network changes.
+//! Causal ones and stronger between any two views, of all but Unreliable ones between two network changes. The end, when
+//! everything due has arrived, counts as a view.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,7 +21,8 @@ struct Step<'a> {
     session: &'a Session<'a>,
     group: GroupName,
     from: GroupViewId,
-    to: &'a Membership,
+    /// None at the end of a log that lacks nothing.
+    to: Option<&'a Membership>,
     entries: std::ops::Range<usize>,
 }
 
@@ -31,17 +33,18 @@ fn compare(
     findings: &mut Findings,
     bounds: impl Fn(&Membership) -> bool,
 ) {
-    let mut steps: BTreeMap<(GroupName, GroupViewId), Vec<Step<'_>>> = BTreeMap::new();
+    let mut steps: BTreeMap<(GroupName, Option<GroupViewId>), Vec<Step<'_>>> = BTreeMap::new();
     for session in &history.logs {
         for step in session.stays.iter().flat_map(|stay| cut(session, stay, &bounds)) {
-            steps.entry((step.group, step.to.view)).or_default().push(step);
+            steps.entry((step.group, step.to.map(|to| to.view))).or_default().push(step);
         }
     }
     for steps in steps.values() {
         for (index, one) in steps.iter().enumerate() {
             // Companions are so mutually and transitively: the first one stands for all.
             // Between two network changes a join of one of them may lie: they did not share the whole way then.
-            let comparable = |two: &&Step<'_>| service == Service::Causal || two.from == one.from;
+            let any_way = service == Service::Causal && one.to.is_some();
+            let comparable = |two: &&Step<'_>| any_way || two.from == one.from;
             let two = steps.iter().take(index).filter(comparable).find(|two| went_together(one, two));
             if let Some(two) = two {
                 same(history, service, one, two, findings);
@@ -61,22 +64,34 @@ fn cut<'a>(
     for span in stay.spans.iter().filter(|span| bounds(span.view)) {
         if let Some((from, start)) = from {
             let entries = start..span.start;
-            steps.push(Step { session, group: stay.group, from, to: span.view, entries });
+            steps.push(Step { session, group: stay.group, from, to: Some(span.view), entries });
         }
         from = Some((span.view.view, span.start));
+    }
+    let lasts = session.log.settled && stay.spans.last().is_some_and(|span| span.next.is_none());
+    if let Some((from, start)) = from.filter(|_| lasts) {
+        let entries = start..session.log.entries.len();
+        steps.push(Step { session, group: stay.group, from, to: None, entries });
     }
     steps
 }
 
 fn went_together(one: &Step<'_>, two: &Step<'_>) -> bool {
-    one.to.stayed.contains(&two.session.member()) && two.to.stayed.contains(&one.session.member())
+    match (one.to, two.to) {
+        (Some(to_one), Some(to_two)) => {
+            to_one.stayed.contains(&two.session.member()) && to_two.stayed.contains(&one.session.member())
+        }
+        // From one view to the end.
+        (to_one, to_two) => to_one.is_none() && to_two.is_none(),
+    }
 }
 
 fn same(history: &History<'_>, service: Service, one: &Step<'_>, two: &Step<'_>, findings: &mut Findings) {
     let (name_one, name_two) = (one.session.member(), two.session.member());
+    let to = one.to.map_or_else(|| "the end".to_owned(), |to| to.view.to_string());
     if one.from != two.from {
         findings.wrong(|| {
-            let (to, from_one, from_two) = (one.to.view, one.from, two.from);
+            let (from_one, from_two) = (one.from, two.from);
             format!("{name_one} and {name_two} came to {to} together, from {from_one} and {from_two}")
         });
         return;
@@ -90,9 +105,8 @@ fn same(history: &History<'_>, service: Service, one: &Step<'_>, two: &Step<'_>,
     findings.expect(differ.is_empty(), || {
         let shown = differ.iter().take(5).collect::<Vec<_>>();
         format!(
-            "{name_one} and {name_two} went from {} to {} together, but only one of them got {shown:?} ({} in all)",
+            "{name_one} and {name_two} went from {} to {to} together, but only one of them got {shown:?} ({} in all)",
             one.from,
-            one.to.view,
             differ.len()
         )
     });
@@ -129,7 +143,17 @@ mod tests {
         assert_eq!(violations(&[one.done(), two.got(3, 0).network(3, &[1, 2], &[1, 2]).done()]), 1);
         let (one, two) = both();
         let one = one.got(3, 0).joined(3, 3, &[1, 2, 3]);
-        assert_eq!(violations(&[one.done(), two.joined(3, 3, &[1, 2, 3]).got(3, 0).done()]), 1);
+        assert_eq!(violations(&[one.cut(), two.joined(3, 3, &[1, 2, 3]).got(3, 0).cut()]), 1);
+    }
+
+    #[test]
+    fn at_the_end_all_of_a_view_have_the_same() {
+        let (one, two) = both();
+        assert_eq!(violations(&[one.got(3, 0).done(), two.done()]), 1);
+        let (one, two) = both();
+        assert_eq!(violations(&[one.got(3, 0).done(), two.cut()]), 0, "it was not waited for");
+        let weak = |run| log(run).join(1).network(3, &[1, 2], &[run]).with(Service::Reliable);
+        assert_eq!(violations(&[weak(1).got(3, 0).done(), weak(2).done()]), 1);
     }
 
     #[test]
