@@ -1,4 +1,4 @@
-//! Finds the `stentor` binary under test.
+//! Finds what is under test: the `stentor` binary, and the examples.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -16,13 +16,21 @@ pub fn stentor() -> Result<&'static Path> {
     found.as_deref().map_err(|error| anyhow!("no stentor binary to test: {error}"))
 }
 
+/// One of the client library's examples, built in the profile of the tests.
+///
+/// # Errors
+/// If it cannot be built.
+pub fn example(name: &str) -> Result<PathBuf> {
+    build(&["--example", name])
+}
+
 fn find() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("STENTOR_BIN") {
         let path = PathBuf::from(path);
         ensure!(path.is_file(), "STENTOR_BIN is {}: not a file", path.display());
         return Ok(path);
     }
-    let built = build();
+    let built = build(&["--bin", "stentor"]);
     // Run by hand elsewhere, a test may do without cargo if the binary lies where cargo puts it.
     match (built, beside_tests().filter(|path| path.is_file())) {
         (Ok(path), _) | (Err(_), Some(path)) => Ok(path),
@@ -53,8 +61,8 @@ fn profile_directory() -> Option<PathBuf> {
     Some(if tests { directory.parent()? } else { directory }.to_owned())
 }
 
-/// Builds it if need be; cargo knows. Costs a moment if there is nothing to do.
-fn build() -> Result<PathBuf> {
+/// Builds a target if need be; cargo knows. Costs a moment if there is nothing to do.
+fn build(target: &[&str]) -> Result<PathBuf> {
     let directory = profile_directory();
     let directory = directory.as_deref().and_then(Path::file_name).unwrap_or_default();
     let profile = if directory == "debug" { "dev".into() } else { directory.to_owned() };
@@ -69,7 +77,9 @@ fn build() -> Result<PathBuf> {
     }
     let output = command
         // The whole workspace, so that dependencies have the features that they were built with for the tests.
-        .args(["build", "--workspace", "--bin", "stentor", "--message-format", "json", "--profile"])
+        .args(["build", "--workspace", "--message-format", "json"])
+        .args(target)
+        .arg("--profile")
         .arg(profile)
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
         .stdin(Stdio::null())
