@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use stentor_membership::{Cause, GroupName, Service};
+use stentor_membership::{Cause, GroupName, MemberName, Service};
 
 use super::Findings;
 use super::history::{History, Session, Stay};
@@ -14,7 +14,7 @@ pub(super) fn check(history: &History<'_>, findings: &mut Findings) {
     for session in &history.logs {
         increasing(session, findings);
         for stay in &session.stays {
-            contiguous(history, &numbering, session, stay, findings);
+            contiguous(&numbering, session, stay, findings);
         }
     }
 }
@@ -56,24 +56,21 @@ fn increasing(session: &Session<'_>, findings: &mut Findings) {
 }
 
 /// No holes between two network changes, for senders that are members.
-fn contiguous(
-    history: &History<'_>,
-    numbering: &Numbering,
-    session: &Session<'_>,
-    stay: &Stay<'_>,
-    findings: &mut Findings,
-) {
-    // The place of the last message of each sender.
-    let mut last: BTreeMap<u32, u32> = BTreeMap::new();
+fn contiguous(numbering: &Numbering, session: &Session<'_>, stay: &Stay<'_>, findings: &mut Findings) {
+    // The place of the last message of each sender that has been a member since.
+    let mut last: BTreeMap<u32, (MemberName, u32)> = BTreeMap::new();
     for span in &stay.spans {
+        // A network change that parts from somebody shows only if that is a member.
+        last.retain(|_, (sender, _)| span.view.members.contains(sender));
         if span.view.cause == Cause::Network {
             last.clear();
         }
         for (_, message) in session.messages(span.start..span.end, stay.group, Service::Fifo) {
             let Some(place) = numbering.place(stay.group, message.id) else { continue };
-            let is_member =
-                history.sender(message.id).is_some_and(|sender| span.view.members.contains(&sender.member()));
-            let before = last.insert(message.id.run, place).filter(|_| is_member);
+            if !span.view.members.contains(&message.sender) {
+                continue;
+            }
+            let before = last.insert(message.id.run, (message.sender, place)).map(|(_, before)| before);
             // Out of order is said elsewhere; a hole may consist of what the receiver itself wanted no copy of.
             let hole = before.is_some_and(|before| before + 1 < place)
                 && (message.id.run != session.log.run || wanted(session, stay.group, before, place));
@@ -133,6 +130,13 @@ mod tests {
     fn a_network_change_may_cost_messages() {
         let log = receiver().got(1, 0).network(3, &[2], &[2]).network(4, &[1, 2], &[2]).got(1, 3).done();
         assert_eq!(violations(&[sender(), log]), 0);
+    }
+
+    #[test]
+    fn who_comes_to_the_group_may_have_been_apart_before() {
+        let (one, two) = (log(1).send(0).send(1).join_with(3, &[1, 2]).send(2).got(1, 2), log(2).join(1));
+        let two = two.got(1, 0).joined(3, 1, &[1, 2]).got(1, 2);
+        assert_eq!(violations(&[one.done(), two.done()]), 0);
     }
 
     #[test]

@@ -64,11 +64,6 @@ impl<'a> History<'a> {
         Self { logs: logs.iter().map(|log| Session { log, stays: stays(log) }).collect(), sent }
     }
 
-    /// The log that the message came from, if it is one of ours.
-    pub(super) fn sender(&self, id: MessageId) -> Option<&Session<'a>> {
-        self.sent.get(&id).and_then(|origin| self.logs.get(origin.log))
-    }
-
     /// Whether `session` sent the message and wanted no copy.
     pub(super) fn is_discarded(&self, session: &Session<'_>, id: MessageId) -> bool {
         id.run == session.log.run && self.sent.get(&id).is_some_and(|origin| origin.sent.discard_self)
