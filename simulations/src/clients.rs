@@ -151,7 +151,12 @@ impl Clients {
     }
 
     /// A session that was told to wait asks again.
-    pub(crate) fn retry(&mut self, node: &mut Node, history: &mut History, number: usize) -> Result<(), Broken> {
+    pub(crate) fn retry(
+        &mut self,
+        node: &mut Node,
+        history: &mut History,
+        number: usize,
+    ) -> Result<(), Broken> {
         let Some(client) = self.live.get_mut(&number) else { return Ok(()) };
         match client.waiting.take() {
             Some(command) if client.pace != Pace::Dead => self.ask(node, history, number, command),

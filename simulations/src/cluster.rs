@@ -5,6 +5,7 @@ use std::fmt::Arguments;
 
 use stentor_membership::{Config, DaemonId, DaemonName, Node, Timestamp};
 
+use crate::chronicle::{Chronicle, Moment};
 use crate::clients::Clients;
 use crate::daemon::{self, Daemon, Input};
 use crate::dice::{Dice, Purpose};
@@ -57,6 +58,7 @@ pub(crate) struct Cluster {
     pub(crate) faults: Faults,
     pub(crate) dice: Dice,
     pub(crate) trace: Trace,
+    pub(crate) chronicle: Chronicle,
     pub(crate) counts: Counts,
     /// What ended the run before its time.
     pub(crate) broken: Option<Violation>,
@@ -80,7 +82,7 @@ struct Pair {
 const STEPS_MAX: u64 = 5_000_000;
 
 impl Cluster {
-    pub(crate) fn new(options: Options, trace: Trace) -> Result<Self, String> {
+    pub(crate) fn new(options: Options, trace: Trace, chronicle: Chronicle) -> Result<Self, String> {
         let seed = options.seed;
         let names: Vec<DaemonName> = (0..options.daemons)
             .map(|number| DaemonName::new(&format!("d{number:02}")).map_err(|error| error.to_string()))
@@ -101,6 +103,7 @@ impl Cluster {
             faults: Faults::new(options.faults.clone(), Dice::new(seed, Purpose::Faults)),
             dice: Dice::new(seed, Purpose::Processes),
             trace,
+            chronicle,
             counts: Counts { runs: 1, ..Counts::default() },
             broken: None,
             config,
@@ -129,7 +132,15 @@ impl Cluster {
         match task {
             Task::Arrive(arrival) => {
                 let process = self.network.process(arrival.link, arrival.to);
-                if self.running(process).is_some() && self.network.accept(&arrival) {
+                let accepted = self.running(process).is_some() && self.network.accept(&arrival);
+                self.chronicle.note_frame(
+                    self.schedule.now(),
+                    (self.network.host(arrival.link, arrival.to.other()), self.host_of[process]),
+                    arrival.sent,
+                    &arrival.item,
+                    !accepted,
+                );
+                if accepted {
                     self.give(self.host_of[process], Input::Arrival(arrival));
                 }
             }
@@ -148,7 +159,9 @@ impl Cluster {
                 if let Some(daemon) = self.running(process) {
                     daemon.paused = false;
                     daemon.wake = None;
-                    self.wake(self.host_of[process]);
+                    let host = self.host_of[process];
+                    self.chronicle.note(self.schedule.now(), || Moment::Paused { host, paused: false });
+                    self.wake(host);
                 }
             }
             Task::Leave { process, patience } => {
@@ -202,6 +215,7 @@ impl Cluster {
         };
         let number = self.history.processes.len();
         self.note(format_args!("{id} starts"));
+        self.chronicle.note(now, || Moment::Start { host, name: id.to_string() });
         self.history.processes.push(Process { id, fate: Fate::Live, entries: Vec::new() });
         self.host_of.push(host);
         self.counts.processes += 1;
@@ -224,6 +238,7 @@ impl Cluster {
         self.hosts[host].left = false;
         self.hosts[host].process = Some(number);
         self.drain(&mut daemon);
+        self.chronicle.follow(now, &self.history, number, host);
         self.hosts[host].daemon = Some(daemon);
         self.wake(host);
         if let Err(broken) = opened {
@@ -239,6 +254,7 @@ impl Cluster {
         let Some(daemon) = self.hosts[host].daemon.take() else { return };
         self.hosts[host].process = None;
         self.note(format_args!("{} crashes", daemon.id()));
+        self.chronicle.note(self.schedule.now(), || Moment::End { host, how: "crashes" });
         self.counts.add_stats(&daemon.node.stats());
         self.history.processes[daemon.number].fate = Fate::Crashed;
         let now = self.schedule.now();
@@ -255,6 +271,7 @@ impl Cluster {
         let Some(daemon) = self.hosts[host].daemon.take() else { return };
         self.hosts[host].process = None;
         self.note(format_args!("{} has left", daemon.id()));
+        self.chronicle.note(self.schedule.now(), || Moment::End { host, how: "has left" });
         self.counts.add_stats(&daemon.node.stats());
         let unfinished = daemon.node.has_unfinished_sends();
         self.history.processes[daemon.number].fate =
@@ -282,7 +299,9 @@ impl Cluster {
         self.plan(planned);
         let process = self.network.process(link, side);
         if self.running(process).is_some() {
-            self.give(self.host_of[process], Input::Arrival(Arrival { link, to: side, item: Item::Down }));
+            let sent = self.schedule.now();
+            let down = Arrival { link, to: side, sent, item: Item::Down };
+            self.give(self.host_of[process], Input::Arrival(down));
         }
     }
 

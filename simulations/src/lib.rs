@@ -9,10 +9,12 @@
 //!
 //! The same seed gives the same run, to the last byte of its [trace](Trace).
 
+mod chronicle;
 mod clients;
 mod cluster;
 mod daemon;
 mod dice;
+mod drawing;
 mod facts;
 mod faults;
 pub mod history;
@@ -26,41 +28,53 @@ mod regressions;
 mod report;
 mod scenarios;
 mod schedule;
+mod shrink;
 mod step;
 mod trace;
 mod workload;
 
 use std::time::Duration;
 
+pub use chronicle::Chronicle;
+pub use drawing::draw;
 pub use faults::{FaultKind, Step, Struck};
 pub use invariants::Violation;
-pub use options::{
-    FaultOptions, MachineOptions, NetworkOptions, NodeOptions, Options, WorkloadOptions,
-};
+pub use options::{FaultOptions, MachineOptions, NetworkOptions, NodeOptions, Options, WorkloadOptions};
 pub use overrides::{Overrides, Part, Without};
-pub use scenarios::Scenario;
 pub use regressions::{Regression, RegressionError, parse_regressions};
 pub use report::{Counts, Outcome};
-pub use trace::Trace;
+pub use scenarios::Scenario;
+pub use shrink::shrink;
+pub use stentor_membership::Timestamp;
+pub use trace::{Trace, fingerprint};
 
 use cluster::{Cluster, Task};
 
 /// Runs one seed to its end and checks everything. A panic in the core is a violation like any other.
 pub fn run(options: &Options, trace: Trace) -> Outcome {
-    panics::catch(|| simulate(options.clone(), trace)).unwrap_or_else(|text| Outcome {
-        options: options.clone(),
-        violations: vec![Violation { promise: "no panic", text }],
-        counts: Counts { runs: 1, ..Counts::default() },
-        trace: None,
+    run_and_tell(options, trace, Chronicle::default()).0
+}
+
+/// As [`run`], and tells in `chronicle` what happened when and where; nothing of a run that panicked.
+pub fn run_and_tell(options: &Options, trace: Trace, chronicle: Chronicle) -> (Outcome, Chronicle) {
+    panics::catch(|| simulate(options.clone(), trace, chronicle)).unwrap_or_else(|text| {
+        let outcome = Outcome {
+            options: options.clone(),
+            violations: vec![Violation { promise: "no panic", text }],
+            counts: Counts { runs: 1, ..Counts::default() },
+            trace: None,
+        };
+        (outcome, Chronicle::default())
     })
 }
 
-fn simulate(options: Options, trace: Trace) -> Outcome {
-    let mut cluster = match Cluster::new(options.clone(), trace) {
+fn simulate(options: Options, trace: Trace, chronicle: Chronicle) -> (Outcome, Chronicle) {
+    let mut cluster = match Cluster::new(options.clone(), trace, chronicle) {
         Ok(cluster) => cluster,
         Err(text) => {
             let violations = vec![Violation { promise: "simulator", text }];
-            return Outcome { options, violations, counts: Counts::default(), trace: None };
+            let outcome = Outcome { options, violations, counts: Counts::default(), trace: None };
+            return (outcome, Chronicle::default());
         }
     };
     begin(&mut cluster);
@@ -69,17 +83,19 @@ fn simulate(options: Options, trace: Trace) -> Outcome {
     if cluster.broken.is_none() {
         cluster.calm_down();
     }
-    let Cluster { history, broken, mut counts, hosts, faults, schedule, trace, .. } = cluster;
+    let Cluster { history, broken, mut counts, hosts, faults, workload, schedule, trace, chronicle, .. } =
+        cluster;
     for daemon in hosts.iter().filter_map(|host| host.daemon.as_ref()) {
         counts.add_stats(&daemon.node.stats());
     }
+    counts.actions = workload.done;
     counts.faults = faults.count;
     counts.struck = faults.struck;
     counts.sends = history.sends.len() as u64;
     counts.virtual_time = Duration::from_nanos(schedule.now().as_nanos());
     let mut violations = invariants::check(&history);
     violations.extend(broken);
-    Outcome { options, violations, counts, trace: trace.into_text() }
+    (Outcome { options, violations, counts, trace: trace.into_text() }, chronicle)
 }
 
 /// Plans the starts of the daemons, the first actions of clients, and the first fault.

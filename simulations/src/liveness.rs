@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use stentor_membership::{DaemonId, GroupName, MemberName, Phase, Timestamp};
 
+use crate::chronicle::Moment;
 use crate::cluster::{Cluster, Host};
 use crate::daemon::{Daemon, Input};
 use crate::invariants::Violation;
@@ -131,6 +132,7 @@ impl Cluster {
             if let Some(daemon) = self.hosts[host].daemon.as_mut().filter(|daemon| daemon.paused) {
                 daemon.paused = false;
                 daemon.wake = None;
+                self.chronicle.note(self.schedule.now(), || Moment::Paused { host, paused: false });
                 self.wake(host);
             }
             if self.hosts[host].process.is_none() && !self.hosts[host].left {

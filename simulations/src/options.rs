@@ -116,6 +116,8 @@ pub struct WorkloadOptions {
     pub everybody_permille: u32,
     /// How many groups there are.
     pub groups: usize,
+    /// How many joins are to the group of everybody.
+    pub join_everybody_permille: u32,
     /// How many names sessions choose from.
     pub names: u64,
     /// Clients do no more than this.
@@ -251,6 +253,7 @@ fn workload(dice: &mut Dice, node: &NodeOptions, turmoil: Duration, daemons: u32
         large_permille: [0, 50, 200, 600][dice.index(4)],
         everybody_permille: [400, 700, 950][dice.index(3)],
         groups: dice.index(4) + 1,
+        join_everybody_permille: 100,
         names: 4,
         max_actions: u64::MAX,
         sessions_max: dice.index(5) + 1,

@@ -35,6 +35,8 @@ pub struct Counts {
     pub struck: Struck,
     /// Sessions closed because they read too slowly.
     pub cut: u64,
+    /// Things that clients did.
+    pub actions: u64,
     /// Multicasts asked for.
     pub sends: u64,
     /// Messages delivered to sessions, in regular views.
@@ -65,6 +67,7 @@ impl Counts {
             *self.struck.entry(*at).or_default() += count;
         }
         self.cut += other.cut;
+        self.actions += other.actions;
         self.sends += other.sends;
         self.regular += other.regular;
         self.transitional += other.transitional;

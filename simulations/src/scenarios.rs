@@ -70,8 +70,8 @@ impl Scenario {
     /// Makes the run be about this.
     pub(crate) fn shape(self, options: &mut Options) {
         use FaultKind::{
-            BreakLink, Clog, Crash, DropLink, Heal, Isolate, Leave, NonTransitive, OneWay, Pause, Restart, Split,
-            StallSplit,
+            BreakLink, Clog, Crash, DropLink, Heal, Isolate, Leave, NonTransitive, OneWay, Pause, Restart,
+            Split, StallSplit,
         };
         let Options { faults, workload, network, machine, node, .. } = options;
         match self {
@@ -102,9 +102,8 @@ impl Scenario {
                 // Connect, disconnect, join, leave, multicast, nonsense.
                 workload.actions = [12, 6, 6, 4, 2, 0];
                 workload.interval /= 20;
-                workload.sessions_max = 1000;
-                workload.names = 2000;
-                workload.groups = 20;
+                (workload.sessions_max, workload.names) = (500, 1000);
+                (workload.groups, workload.join_everybody_permille) = (100, 2);
             }
             Self::Bulk => {
                 workload.large = node.max_message.saturating_sub(200);

@@ -2,6 +2,7 @@
 
 use stentor_membership::{Channel, DaemonId, Event, Stats, Timestamp, Transmit};
 
+use crate::chronicle::Moment;
 use crate::cluster::{Cluster, Task};
 use crate::daemon::{Daemon, Input};
 use crate::network::{Arrival, Item, LinkId, Side};
@@ -45,7 +46,11 @@ impl Cluster {
         if before.0 != daemon.node.phase() {
             daemon.resent_before = stats.frames_resent;
         }
-        let after = daemon.moment();
+        let (now, after) = (self.schedule.now(), daemon.moment());
+        self.chronicle.follow(now, &self.history, daemon.number, host);
+        if before.0 != after.0 {
+            self.chronicle.note(now, || Moment::Phase { host, phase: after.0 });
+        }
         self.hosts[host].daemon = Some(daemon);
         if leaves {
             return self.gone(host);
@@ -129,7 +134,7 @@ impl Cluster {
     }
 
     fn describe(&self, input: &Input) -> String {
-        let Input::Arrival(Arrival { link, to, item }) = input else { return format!("{input:?}") };
+        let Input::Arrival(Arrival { link, to, item, .. }) = input else { return format!("{input:?}") };
         let peer = self.history.processes[self.network.process(*link, to.other())].id;
         match item {
             Item::Frame(number, frame) => format!("{link:?} from {peer} frame {number}: {}", digest(frame)),
@@ -138,7 +143,7 @@ impl Cluster {
         }
     }
 
-    fn arrive(&mut self, daemon: &mut Daemon, Arrival { link, to, item }: Arrival) {
+    fn arrive(&mut self, daemon: &mut Daemon, Arrival { link, to, item, .. }: Arrival) {
         let now = self.schedule.now();
         let peer = self.history.processes[self.network.process(link, to.other())].id;
         let current = daemon.links.get(&peer) == Some(&link);

@@ -43,10 +43,14 @@ impl Trace {
     }
 }
 
-/// Bytes in short: their number and a hash (FNV-1a).
+/// A number for bytes (FNV-1a): the same on every machine.
+pub fn fingerprint(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// Bytes in short: their number and a fingerprint.
 pub(crate) fn digest(bytes: &Bytes) -> String {
-    let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    format!("{} bytes {:08x}", bytes.len(), hash >> 32)
+    format!("{} bytes {:08x}", bytes.len(), fingerprint(bytes) >> 32)
 }

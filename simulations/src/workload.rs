@@ -27,7 +27,7 @@ pub(crate) struct Workload {
     /// Clients do nothing more of their own.
     pub(crate) over: bool,
     /// What they did.
-    done: u64,
+    pub(crate) done: u64,
     groups: Vec<GroupName>,
     everybody: GroupName,
 }
@@ -142,7 +142,7 @@ impl Workload {
     }
 
     fn group(&mut self) -> GroupName {
-        if self.dice.chance(100) {
+        if self.dice.chance(self.options.join_everybody_permille) {
             return self.everybody;
         }
         self.dice.pick(&self.groups).copied().unwrap_or(self.everybody)

@@ -120,7 +120,8 @@ impl Agreement {
             let single = peer.status.gathering || is_broken(&reach, peer.members);
             let newcomers = if single { &Set::of(peer.number) } else { peer.members };
             let with = chosen.with(newcomers);
-            if newcomers.is_within(&reached) && newcomers.numbers().all(|daemon| reach.reaches(daemon, &with)) {
+            if newcomers.is_within(&reached) && newcomers.numbers().all(|daemon| reach.reaches(daemon, &with))
+            {
                 reached = reached.and(&reach.reached_by_all(newcomers));
                 chosen = with;
             }

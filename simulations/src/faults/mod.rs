@@ -10,6 +10,7 @@ use std::time::Duration;
 
 pub use self::moments::Step;
 
+use crate::chronicle::Moment;
 use crate::cluster::{Cluster, Task};
 use crate::dice::Dice;
 use crate::options::FaultOptions;
@@ -124,6 +125,7 @@ impl Cluster {
             *self.faults.struck.entry((fault.kind, step)).or_default() += 1;
         }
         self.note(format_args!("FAULT {:?} at {:?}", fault.kind, fault.host));
+        self.chronicle.note(self.schedule.now(), || Moment::Fault { text: format!("{:?}", fault.kind) });
         match fault.kind {
             FaultKind::BreakLink => self.break_some_link(fault.host),
             FaultKind::DropLink => self.drop_some_link(fault.host),

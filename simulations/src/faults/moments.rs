@@ -78,7 +78,7 @@ impl Cluster {
                 let theirs = other.node.view();
                 theirs.id > view && theirs.members.contains(&id)
             };
-            if step.is_some() && daemons.iter().any(|other| ahead(other)) {
+            if step.is_some() && daemons.iter().any(ahead) {
                 steps.insert(Step::Installing);
             }
         }
@@ -90,7 +90,9 @@ impl Cluster {
 
     /// A daemon went to another phase or installed a view: perhaps a fault follows at once, there or elsewhere.
     pub(crate) fn observe_change(&mut self, host: usize) {
-        let permille = self.faults.options.moment_permille;
+        // Resends are rare and over soon: most of them get their fault.
+        let resending = self.hosts[host].daemon.as_ref().is_some_and(|daemon| daemon.moment().3);
+        let permille = self.faults.options.moment_permille * if resending { 6 } else { 1 };
         if self.faults.over || permille == 0 || !self.faults.dice.chance(permille) {
             return;
         }

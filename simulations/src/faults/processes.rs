@@ -1,5 +1,6 @@
 //! Daemons: they crash, come back as new ones, stop for a while, or leave in order.
 
+use crate::chronicle::Moment;
 use crate::cluster::{Cluster, Task};
 use crate::daemon::Input;
 
@@ -36,6 +37,7 @@ impl Cluster {
         let span = self.faults.dice.exponential(mean);
         if let Some(daemon) = self.hosts[host].daemon.as_mut().filter(|daemon| !daemon.paused) {
             daemon.paused = true;
+            self.chronicle.note(self.schedule.now(), || Moment::Paused { host, paused: true });
             let process = daemon.number;
             self.schedule.after(span, Task::Resume { process });
         }

@@ -33,6 +33,8 @@ pub(crate) enum Item {
 pub(crate) struct Arrival {
     pub(crate) link: LinkId,
     pub(crate) to: Side,
+    /// When it set off.
+    pub(crate) sent: Timestamp,
     pub(crate) item: Item,
 }
 

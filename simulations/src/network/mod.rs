@@ -94,7 +94,7 @@ impl Network {
         for to in [Side::Dialer, Side::Acceptor] {
             let at = self.arrival(link, to, 0, now);
             self.links[link.0].end_mut(to).last_arrival = at;
-            planned.push((at, Arrival { link, to, item: Item::Up }));
+            planned.push((at, Arrival { link, to, sent: now, item: Item::Up }));
         }
         (link, planned)
     }
@@ -176,7 +176,7 @@ impl Network {
         let at = self.arrival(link, to, frame.len(), now);
         let end = self.links[link.0].end_mut(to);
         end.last_arrival = end.last_arrival.max(at);
-        (end.last_arrival, Arrival { link, to, item: Item::Frame(number, frame) })
+        (end.last_arrival, Arrival { link, to, sent: now, item: Item::Frame(number, frame) })
     }
 
     /// A datagram leaves toward `to`: it may get lost, on the way or in a full queue, come late, or come twice.
@@ -201,7 +201,9 @@ impl Network {
         }
         let item = || Item::Datagram(datagram.clone());
         (0..copies)
-            .map(|_| (self.arrival(link, to, datagram.len(), now), Arrival { link, to, item: item() }))
+            .map(|_| {
+                (self.arrival(link, to, datagram.len(), now), Arrival { link, to, sent: now, item: item() })
+            })
             .collect()
     }
 
@@ -232,9 +234,10 @@ impl Network {
             return self.cut(link, side.other(), now);
         }
         let item = Item::Down;
-        let at = self.arrival(link, side.other(), 0, now).max(self.links[link.0].end(side.other()).last_arrival);
+        let at =
+            self.arrival(link, side.other(), 0, now).max(self.links[link.0].end(side.other()).last_arrival);
         self.links[link.0].end_mut(side.other()).lost_from = self.links[link.0].end(side.other()).sent;
-        vec![(at, Arrival { link, to: side.other(), item })]
+        vec![(at, Arrival { link, to: side.other(), sent: now, item })]
     }
 
     /// One direction loses a random tail of what is under way, and its end will notice.
@@ -247,7 +250,7 @@ impl Network {
         let survivors = self.dice.between(end.arrived, end.sent);
         end.lost_from = end.lost_from.min(survivors);
         let notice = self.notice();
-        vec![(now + notice, Arrival { link, to, item: Item::Down })]
+        vec![(now + notice, Arrival { link, to, sent: now, item: Item::Down })]
     }
 
     /// How long a transport takes to notice that nobody is there.
