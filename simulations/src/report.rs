@@ -172,7 +172,7 @@ impl fmt::Display for Outcome {
         for violation in &self.violations {
             writeln!(f, "  VIOLATION {violation}")?;
         }
-        write!(f, "  again: cargo run --profile sim -p stentor-simulations --bin simulate --")?;
+        write!(f, "  again: cargo run --profile sim -p stentor-simulations --")?;
         write!(f, "{} --seed {} --trace", self.options.overrides, self.options.seed)
     }
 }

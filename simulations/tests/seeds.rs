@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use stentor_simulations::{Counts, Options, Overrides, Trace, run};
+use stentor_simulations::{Counts, Options, Overrides, Step, Trace, run};
 
 const SEEDS: u64 = 400;
 
@@ -45,8 +45,12 @@ fn seeds_keep_all_guarantees() {
         ("transitional deliveries", counts.transitional),
         ("group views", counts.memberships),
         ("faults", counts.faults),
+        ("slow sessions", counts.cut),
     ] {
         assert!(count > SEEDS / 20, "the runs hardly reach {what}: {count}");
+    }
+    for step in Step::ALL {
+        assert!(counts.struck_at(step) > SEEDS / 10, "hardly a fault strikes while {step:?}");
     }
     assert_eq!(stats.violations, 0, "a correct peer was cut off");
 }
