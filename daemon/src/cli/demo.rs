@@ -1,7 +1,6 @@
 //! `stentor demo`: a whole cluster for a few seconds, a crash in the middle of it, and what everybody saw.
 
 mod check;
-mod cluster;
 mod table;
 mod witness;
 
@@ -11,8 +10,8 @@ use anyhow::Context;
 use clap::Args;
 use stentor_client::Service;
 
-use self::cluster::Cluster;
 use self::witness::{Life, Seen, Witness};
+use super::cluster::Cluster;
 use super::output::{Style, print};
 use super::session::stop;
 
@@ -53,7 +52,7 @@ struct Demo {
 
 impl Demo {
     async fn play(&self, messages: u32) -> anyhow::Result<()> {
-        let mut cluster = Cluster::make()?;
+        let mut cluster = Cluster::make(GROUP, &PLACES.map(|(daemon, _)| daemon))?;
         self.tell(&format!("made keys and configurations in {}", cluster.directory().display()))?;
         for daemon in 0..PLACES.len() {
             cluster.start(daemon)?;
@@ -62,7 +61,7 @@ impl Demo {
         for (daemon, (_, name)) in PLACES.into_iter().enumerate() {
             witnesses.push(Witness::new(name, cluster.connect(daemon, name).await?));
         }
-        cluster.wait_until_whole(&witnesses[0]).await?;
+        cluster.wait_until_whole(witnesses[0].sender()).await?;
         self.tell("three daemons run and agree on a view: ann is at a, bob at b, cas at c")?;
 
         for witness in &witnesses {
@@ -81,7 +80,7 @@ impl Demo {
 
         cluster.start(2)?;
         let cas = Witness::new("cas", cluster.connect(2, "cas").await?).after(&killed);
-        cluster.wait_until_whole(&witnesses[0]).await?;
+        cluster.wait_until_whole(witnesses[0].sender()).await?;
         cas.join().await?;
         witnesses.push(cas);
         for witness in &witnesses {

@@ -1,6 +1,8 @@
 //! The command line: one file for each subcommand.
 
+mod bench;
 mod chat;
+mod cluster;
 mod daemon;
 mod demo;
 pub(crate) mod init;
@@ -41,6 +43,8 @@ enum Command {
     Chat(chat::ChatArgs),
     /// Show how a daemon is: its view, groups, sessions and history.
     Status(status::StatusArgs),
+    /// Measure throughput and latency, of daemons that it starts or of a cluster that runs.
+    Bench(bench::BenchArgs),
     /// Run a whole cluster for a few seconds, with a crash in the middle, and check what everybody saw.
     Demo(demo::DemoArgs),
 }
@@ -55,6 +59,7 @@ impl Cli {
             Command::Send(args) => block_on(send::run(args)),
             Command::Chat(args) => block_on(chat::run(args)),
             Command::Status(args) => block_on(status::run(args)),
+            Command::Bench(args) => block_on(bench::run(args)),
             Command::Demo(args) => block_on(demo::run(args)),
         }
     }

@@ -1,4 +1,4 @@
-//! The daemons of the demo: real processes of this executable, with keys and sockets in a directory of their own.
+//! A cluster to throw away: real daemons of this executable, with keys and sockets in a directory of their own.
 
 use std::fs::File;
 use std::net::UdpSocket;
@@ -8,13 +8,11 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process};
-use stentor_client::{Address, Connection};
+use stentor_client::{Address, Connection, Sender};
 use stentor_membership::DaemonName;
 use tempfile::TempDir;
 
-use super::PLACES;
-use super::witness::Witness;
-use crate::cli::init::{DaemonAt, Plan, create};
+use super::init::{DaemonAt, Plan, create};
 use crate::config::units::HostPort;
 
 /// How often something is looked at that does not report by itself.
@@ -26,14 +24,14 @@ const DAEMON_PATIENCE: Duration = Duration::from_secs(20);
 /// The last lines of a daemon's log, for an error.
 const LOG_LINES: usize = 12;
 
-/// Three daemons. Dropping it kills what runs and removes the directory.
-pub(super) struct Cluster {
+/// Some daemons. Dropping it kills what runs and removes the directory.
+pub(crate) struct Cluster {
     daemons: Vec<Daemon>,
     directory: TempDir,
 }
 
 struct Daemon {
-    name: &'static str,
+    name: String,
     config: PathBuf,
     process: Option<Process>,
 }
@@ -42,36 +40,36 @@ struct Daemon {
 struct Process(Child);
 
 impl Cluster {
-    /// Makes keys and configurations, on ports that are free now.
-    pub(super) fn make() -> anyhow::Result<Self> {
+    /// Makes keys and configurations for daemons with these names, on ports that are free now. `purpose` is a part of
+    /// the directory's name.
+    pub(crate) fn make(purpose: &str, names: &[&str]) -> anyhow::Result<Self> {
         let directory = tempfile::Builder::new()
-            .prefix("stentor-demo-")
+            .prefix(&format!("stentor-{purpose}-"))
             .tempdir()
             .context("cannot make a temporary directory: set TMPDIR to one that can be written")?;
         // All are held until the last is found, so that they differ.
-        let sockets: Vec<_> = PLACES
+        let sockets: Vec<_> = names
             .iter()
             .map(|_| UdpSocket::bind(("127.0.0.1", 0)))
             .collect::<Result<_, _>>()
             .context("cannot open UDP sockets on 127.0.0.1")?;
         let mut daemons = Vec::new();
-        for ((name, _), socket) in PLACES.into_iter().zip(&sockets) {
+        for (name, socket) in names.iter().zip(&sockets) {
             let address = HostPort { host: "127.0.0.1".to_owned(), port: socket.local_addr()?.port() };
             daemons.push(DaemonAt { name: DaemonName::new(name)?, address });
         }
-        let cluster = "demo".parse().map_err(anyhow::Error::msg)?;
+        let cluster = purpose.parse().map_err(anyhow::Error::msg)?;
         let configs = create(&Plan { dir: directory.path().to_owned(), cluster, daemons })?;
-        let daemons = PLACES.into_iter().zip(configs);
-        let daemons = daemons.map(|((name, _), config)| Daemon { name, config, process: None }).collect();
-        Ok(Self { daemons, directory })
+        let daemon = |(name, config): (&&str, _)| Daemon { name: (*name).to_owned(), config, process: None };
+        Ok(Self { daemons: names.iter().zip(configs).map(daemon).collect(), directory })
     }
 
-    pub(super) fn directory(&self) -> &Path {
+    pub(crate) fn directory(&self) -> &Path {
         self.directory.path()
     }
 
     /// Starts a daemon.
-    pub(super) fn start(&mut self, daemon: usize) -> anyhow::Result<()> {
+    pub(crate) fn start(&mut self, daemon: usize) -> anyhow::Result<()> {
         let daemon = &mut self.daemons[daemon];
         let log = File::options().create(true).append(true).open(daemon.config.with_extension("log"))?;
         let executable = std::env::current_exe().context("cannot find this executable")?;
@@ -88,10 +86,9 @@ impl Cluster {
     }
 
     /// Opens a session at a daemon that is starting.
-    pub(super) async fn connect(&mut self, daemon: usize, name: &str) -> anyhow::Result<Connection> {
+    pub(crate) async fn connect(&mut self, daemon: usize, name: &str) -> anyhow::Result<Connection> {
         let daemon = &mut self.daemons[daemon];
-        let door = daemon.name;
-        let address = Address::Unix(daemon.config.with_extension("sock"));
+        let (door, address) = (daemon.name.clone(), daemon.address());
         let connect = async {
             loop {
                 match Connection::builder().name(name)?.connect(&address).await {
@@ -107,9 +104,9 @@ impl Cluster {
     }
 
     /// Waits until a program's daemon is in one view with all others.
-    pub(super) async fn wait_until_whole(&self, witness: &Witness) -> anyhow::Result<()> {
+    pub(crate) async fn wait_until_whole(&self, sender: &Sender) -> anyhow::Result<()> {
         let wait = async {
-            while witness.sender().status().await?.members.len() < PLACES.len() {
+            while sender.status().await?.members.len() < self.daemons.len() {
                 tokio::time::sleep(LOOK).await;
             }
             Ok(())
@@ -119,8 +116,18 @@ impl Cluster {
             .unwrap_or_else(|_| bail!("the daemons did not find together within {DAEMON_PATIENCE:?}"))
     }
 
+    /// The doors of the daemons.
+    pub(crate) fn addresses(&self) -> Vec<Address> {
+        self.daemons.iter().map(Daemon::address).collect()
+    }
+
+    /// The numbers of the processes that run.
+    pub(crate) fn pids(&self) -> Vec<u32> {
+        self.daemons.iter().filter_map(|daemon| Some(daemon.process.as_ref()?.0.id())).collect()
+    }
+
     /// Ends a daemon without a word.
-    pub(super) fn kill(&mut self, daemon: usize) -> anyhow::Result<()> {
+    pub(crate) fn kill(&mut self, daemon: usize) -> anyhow::Result<()> {
         let daemon = &mut self.daemons[daemon];
         daemon.check_alive()?;
         // Dropping it does just that.
@@ -129,7 +136,7 @@ impl Cluster {
     }
 
     /// Ends all daemons in order.
-    pub(super) async fn stop(&mut self) -> anyhow::Result<()> {
+    pub(crate) async fn stop(&mut self) -> anyhow::Result<()> {
         for daemon in &mut self.daemons {
             daemon.ask_to_stop()?;
         }
@@ -141,6 +148,10 @@ impl Cluster {
 }
 
 impl Daemon {
+    fn address(&self) -> Address {
+        Address::Unix(self.config.with_extension("sock"))
+    }
+
     /// Fails if the daemon has ended.
     fn check_alive(&mut self) -> anyhow::Result<()> {
         match self.process.as_mut().map(|process| process.0.try_wait()) {

@@ -1,0 +1,53 @@
+//! What processes use: time of processors, and memory. From `/proc`.
+
+use std::fs;
+use std::time::Duration;
+
+/// The time that a process has used so far, and its memory now and at most, in bytes; zero if it is gone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Usage {
+    pub(super) cpu: Duration,
+    pub(super) rss: u64,
+    pub(super) rss_max: u64,
+}
+
+impl Usage {
+    pub(super) fn of(pid: u32) -> Self {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        Self { cpu: cpu(&stat), rss: kib(&status, "VmRSS:"), rss_max: kib(&status, "VmHWM:") }
+    }
+
+    pub(super) fn own() -> Self {
+        Self::of(std::process::id())
+    }
+}
+
+/// User and system time, fields 14 and 15, in the ticks of 10 ms that Linux shows to programs.
+fn cpu(stat: &str) -> Duration {
+    // The name of the program may hold anything, but no field behind it holds a parenthesis.
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    let ticks: u64 = fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+    Duration::from_millis(ticks * 10)
+}
+
+fn kib(status: &str, field: &str) -> u64 {
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
+    let number = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+    number.unwrap_or(0) * 1024
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_linux_says_is_understood() {
+        let stat = "7 (a) b)) S 1 7 7 0 -1 4194560 100 0 0 0 250 50 0 0 20 0 1 0 100 1 1";
+        assert_eq!(cpu(stat), Duration::from_secs(3));
+        let status = "Name:\ta\nVmHWM:\t    2048 kB\nVmRSS:\t    1024 kB\n";
+        assert_eq!((kib(status, "VmRSS:"), kib(status, "VmHWM:")), (1 << 20, 2 << 20));
+        assert_eq!((cpu(""), kib("", "VmRSS:")), (Duration::ZERO, 0));
+        assert!(Usage::own().rss > 0);
+    }
+}

@@ -1,0 +1,104 @@
+//! `stentor bench`: what it measures, checks, writes and refuses.
+
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+fn bench(args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_stentor"));
+    command.arg("bench").args(args).env_remove("RUST_LOG").env_remove("STENTOR_CONNECT").output().unwrap()
+}
+
+fn json(args: &[&str]) -> Value {
+    let short = ["--json", "--duration", "300ms", "--warm-up", "100ms", "--repeat", "2"];
+    let output = bench(&[&short, args].concat());
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(text.lines().count(), 1, "one object: {text}");
+    serde_json::from_str(&text).unwrap()
+}
+
+fn number(report: &Value, path: &str) -> f64 {
+    report.pointer(path).and_then(Value::as_f64).unwrap_or_else(|| panic!("{path} is missing in {report}"))
+}
+
+#[test]
+fn flat_out_tells_throughput_latency_processors_and_memory() {
+    let report =
+        json(&["--daemons", "2", "--senders", "3", "--receivers", "2", "--groups", "2", "--size", "1KiB"]);
+    assert_eq!(report["correct"], true);
+    assert_eq!((report["daemons"].as_u64(), report["size"].as_u64()), (Some(2), Some(1024)));
+    let rate = number(&report, "/msgs_per_s");
+    assert!(rate > 100.0, "{report}");
+    assert!((number(&report, "/mb_per_s") - rate * 1024.0 / 1e6).abs() < 0.01 * rate);
+    let (least, most) =
+        (number(&report, "/spread/msgs_per_s/min"), number(&report, "/spread/msgs_per_s/max"));
+    assert!(least <= rate && rate <= most);
+    // Two rounds of at least 300 ms each, and what was sent before and after.
+    assert!(number(&report, "/sent") >= 0.5 * least);
+    let latency = |what: &str| number(&report, &format!("/latency_us/{what}"));
+    assert!(0.0 < latency("p50") && latency("p50") <= latency("p99") && latency("p999") <= latency("max"));
+    for path in [
+        "/cpu_s_per_million_messages/daemons",
+        "/cpu_s_per_million_messages/clients",
+        "/rss_mb_of_largest_daemon",
+    ] {
+        assert!(number(&report, path) > 0.0, "{report}");
+    }
+}
+
+#[test]
+fn a_rate_is_kept_and_one_in_flight_is_a_ping() {
+    let report = json(&["--daemons", "1", "--rate", "2000", "--senders", "2"]);
+    let rate = number(&report, "/msgs_per_s");
+    assert!((1000.0..=2500.0).contains(&rate), "{report}");
+    let report = json(&["--daemons", "1", "--in-flight", "1", "--service", "safe"]);
+    let (rate, p50) = (number(&report, "/msgs_per_s"), number(&report, "/latency_us/p50"));
+    // One at a time: no more than fit one after the other.
+    assert!(rate * p50 / 1e6 < 1.3, "{report}");
+    assert_eq!(report["service"], "safe");
+}
+
+#[test]
+fn a_page_has_its_plots_and_needs_nothing_else() {
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("bench.html");
+    let short = ["--duration", "50ms", "--warm-up", "10ms", "--repeat", "1", "--daemons", "1"];
+    let output = bench(&[&short[..], &["--html", &file.display().to_string()]].concat());
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        text.contains("messages a second") && text.contains("arrived at every receiver, in one order"),
+        "{text}"
+    );
+    let page = std::fs::read_to_string(file).unwrap();
+    assert!(page.starts_with("<!DOCTYPE html>") && page.trim_end().ends_with("</html>"));
+    assert_eq!(page.matches("<svg").count(), 3);
+    assert_eq!(page.matches("<polyline").count(), 7, "two distributions, two throughputs, three latencies");
+    assert!(!page.contains("http") && !page.contains("<script") && !page.contains("NaN"));
+}
+
+#[test]
+fn what_cannot_be_measured_is_refused() {
+    for (args, texts) in [
+        (&["--size", "8"][..], &["--size is 8 bytes", "at least 16"][..]),
+        (&["--size", "17MiB"], &["--size is 17825792 bytes", "no more than"]),
+        (&["--duration", "0s"], &["--duration", "longer"]),
+        (&["--connect", "unix:/nowhere/x.sock"], &["/nowhere/x.sock"]),
+        (
+            &["--html", "/nowhere/x.html", "--duration", "10ms", "--repeat", "1", "--daemons", "1"],
+            &["/nowhere/x.html"],
+        ),
+    ] {
+        let output = bench(args);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        for text in texts {
+            assert!(said.contains(text), "{text:?} is missing in {said:?}");
+        }
+    }
+    for args in [&["--rate", "5", "--in-flight", "1"][..], &["--daemons", "0"], &["--service", "fast"]] {
+        assert_eq!(bench(args).status.code(), Some(2), "{args:?}");
+    }
+}
