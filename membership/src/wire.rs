@@ -15,6 +15,8 @@ use crate::service::Service;
 pub(crate) const MAX_MESSAGE: usize = (64 << 20) + 1024;
 /// Clocks and epochs beyond this are lies: no honest run counts so far.
 pub(crate) const MAX_COUNT: u64 = 1 << 62;
+/// A peer's clock beyond this is a lie. Who believed one below it can still count on, and be recovered from.
+pub(crate) const MAX_CLOCK: u64 = MAX_COUNT / 2;
 /// The most members of a view.
 pub(crate) const MAX_MEMBERS: usize = 1024;
 

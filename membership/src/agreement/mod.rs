@@ -34,6 +34,8 @@ const GATHER_DELAY: Duration = Duration::from_millis(10);
 const PROPOSER_PATIENCE: Duration = Duration::from_millis(300);
 /// How long an attempt may go without progress.
 const ATTEMPT_PATIENCE: Duration = Duration::from_secs(1);
+/// No honest daemon knows of so many more views than another.
+const EPOCH_STEP: u64 = 1 << 32;
 /// Patience doubles with each failure up to this many times.
 const MAX_DOUBLINGS: u32 = 4;
 
@@ -199,8 +201,9 @@ impl Agreement {
         self.changed = true;
     }
 
+    /// One lie must not use up all epochs: what is far beyond the rest counts in part (PROTOCOL V4.2).
     fn see_epoch(&mut self, epoch: u64) {
-        self.seen = self.seen.max(epoch);
+        self.seen = self.seen.max(epoch.min(self.seen.saturating_add(EPOCH_STEP)));
     }
 
     /// Queues a frame for a linked peer; for anybody else, me among them, it is nothing.

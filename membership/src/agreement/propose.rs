@@ -57,7 +57,7 @@ impl Agreement {
             && self.stands(ordering)
             && !ordering.members().iter().all(|&member| contains(&members, member));
         self.see_epoch(id.epoch);
-        if id.epoch <= self.promised || !reachable || torn {
+        if id.epoch <= self.promised || id.epoch > self.seen || !reachable || torn {
             self.send(peer, &Header::Refuse { id, epoch: self.seen });
             return Ok(());
         }

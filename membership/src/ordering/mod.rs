@@ -20,7 +20,7 @@ use self::retention::{Entry, EntryState, Retention, Stored};
 use crate::error::FrameError;
 use crate::id::{DaemonId, Position, ViewId};
 use crate::service::Service;
-use crate::wire::{Header, MAX_COUNT, Piece, take_piece};
+use crate::wire::{Header, MAX_CLOCK, Piece, take_piece};
 
 /// The ordering of one view: from its install to the install of the next one.
 #[derive(Debug)]
@@ -154,7 +154,7 @@ impl Ordering {
         frame: Bytes,
         pieces: Bytes,
     ) -> Result<(), FrameError> {
-        let Some(rank) = self.open_link(from)? else { return Ok(()) };
+        let Some(rank) = self.open_link(from, clock)? else { return Ok(()) };
         if clock <= self.clocks.heard()[usize::from(rank)] {
             return Err(FrameError::Violation("a data frame with a clock that is not above the last one"));
         }
@@ -176,7 +176,7 @@ impl Ordering {
         horizon: u64,
         sent: Option<u64>,
     ) -> Result<(), FrameError> {
-        let Some(rank) = self.open_link(from)? else { return Ok(()) };
+        let Some(rank) = self.open_link(from, clock)? else { return Ok(()) };
         self.check_horizon(horizon)?;
         let rank = usize::from(rank);
         if sent.is_none_or(|sent| sent <= self.received[rank]) {
@@ -328,7 +328,10 @@ impl Ordering {
     }
 
     /// The rank behind a link, if what it says of this view counts.
-    fn open_link(&self, from: DaemonId) -> Result<Option<u16>, FrameError> {
+    fn open_link(&self, from: DaemonId, clock: u64) -> Result<Option<u16>, FrameError> {
+        if clock > MAX_CLOCK {
+            return Err(FrameError::Violation("a clock beyond reason"));
+        }
         let rank = self.rank_of(from).ok_or(FrameError::Violation("data of a view without its sender"))?;
         Ok((!self.frozen && !self.lost.contains(&rank)).then_some(rank))
     }
@@ -352,9 +355,6 @@ impl Ordering {
 
     /// Takes a frame in: its pieces wait or are due.
     fn store(&mut self, rank: u16, clock: u64, frame: Bytes, mut rest: Bytes) -> Result<(), FrameError> {
-        if clock > MAX_COUNT {
-            return Err(FrameError::Violation("a clock beyond reason"));
-        }
         let pieces = take_pieces(&mut rest)?;
         let mut entries = Vec::with_capacity(pieces.len());
         for (index, piece) in (0u32..).zip(pieces) {

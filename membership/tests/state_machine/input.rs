@@ -166,6 +166,10 @@ pub(crate) const INPUTS: &[Input] = &[
         w.propose("c", &["b", "c", "d"], 1);
         true
     }),
+    on("`Propose`, epoch far above all others", |w, _| {
+        w.propose("c", &["b", "c", "d"], 1 << 40);
+        true
+    }),
     on("`Propose` with a daemon that I have no link to", |w, _| {
         w.propose("c", &["b", "c", "d", "z"], 9);
         true

@@ -7,7 +7,8 @@ mod reaction;
 mod table;
 mod world;
 
-use stentor_membership::Phase;
+use stentor_membership::wire::Header;
+use stentor_membership::{Content, Phase, Service};
 
 use input::{INPUTS, Input, KINDS, kind};
 use table::IMPOSSIBLE;
@@ -78,6 +79,34 @@ fn what_is_kept_for_later_is_bounded() {
         assert!(kept > 1000, "{label}: only {kept}");
         assert_eq!(world.state(), State::Frozen);
     }
+}
+
+/// What a peer says of epochs beyond all reason leaves enough of them for the proposals of all times (V4.2).
+#[test]
+fn one_wrong_epoch_does_not_use_up_all() {
+    let mut world = World::new(State::Gathering, Past::Plain);
+    world.give("e", &Header::Refuse { id: world.proposal, epoch: 1 << 62 });
+    world.pass_time(&["c", "d", "e"]);
+    world.learn_proposal();
+    assert_eq!(world.proposal.epoch, world.view.epoch + (1 << 32) + 1);
+}
+
+/// Who believed the largest clock can still count on, and says nothing that others refuse to read (W3).
+#[test]
+fn the_largest_clock_is_not_the_last() {
+    let mut world = World::new(State::Operational, Past::Plain);
+    world.give("d", &Header::Progress { view: world.view, clock: 1 << 61, horizon: 0 });
+    world.begin();
+    let content = Content::new(&["g"], 0, b"text").unwrap();
+    world.node.multicast(world.session, Service::Agreed, false, &content).unwrap();
+    world.drain();
+    let sent = world
+        .sent
+        .iter()
+        .filter(|(_, header)| matches!(header, Header::Data { clock, .. } if clock >> 61 == 1));
+    assert_eq!(sent.count(), 2, "to c and to d: {:?}", world.sent);
+    world.give("d", &Header::Progress { view: world.view, clock: (1 << 61) + 1, horizon: 0 });
+    assert_eq!(world.state(), State::Gathering, "d is cut off");
 }
 
 #[test]
