@@ -1,0 +1,52 @@
+//! Frames between a client and its daemon, from both sides.
+
+use bytes::{Bytes, BytesMut};
+use stentor_client::wire::{ClientFrame, DaemonFrame, Frame, FrameDecoder, check_preamble};
+
+/// The largest frame that the decoders under test take.
+const LIMIT: usize = 1 << 16;
+
+/// Bytes that a client sent, as the daemon reads them.
+pub fn frames_of_clients(data: &[u8]) {
+    let _ = check_preamble(data);
+    stream::<ClientFrame>(data);
+}
+
+/// Bytes that a daemon sent, as the client reads them.
+pub fn frames_of_daemons(data: &[u8]) {
+    stream::<DaemonFrame>(data);
+}
+
+/// However a stream is cut, the same frames come out of it, until the same error; a frame that is read is written as
+/// bytes that mean the same; and what waits is not more than a frame and what came.
+fn stream<F: Frame + PartialEq + std::fmt::Debug>(data: &[u8]) {
+    let (whole, outcome) = frames::<F>(data, data.len().max(1));
+    let step = usize::from(data.first().copied().unwrap_or_default()) % 40 + 1;
+    assert_eq!(frames::<F>(data, step), (whole, outcome), "cut into {step} bytes");
+    if let Ok(frame) = F::decode(Bytes::copy_from_slice(data)) {
+        let mut out = BytesMut::new();
+        if frame.encode(&mut out).is_ok() {
+            let mut decoder = FrameDecoder::<F>::new(usize::MAX);
+            decoder.feed(&out);
+            assert_eq!(decoder.next_frame(), Ok(Some(frame)), "read, written and read");
+            assert_eq!(decoder.pending(), 0, "and nothing more");
+        }
+    }
+}
+
+fn frames<F: Frame>(data: &[u8], step: usize) -> (Vec<F>, Result<(), String>) {
+    let mut decoder = FrameDecoder::<F>::new(LIMIT);
+    let mut frames = Vec::new();
+    for piece in data.chunks(step) {
+        decoder.space().extend_from_slice(piece);
+        loop {
+            match decoder.next_frame() {
+                Ok(Some(frame)) => frames.push(frame),
+                Ok(None) => break,
+                Err(error) => return (frames, Err(error.to_string())),
+            }
+        }
+        assert!(decoder.pending() <= LIMIT + 4, "a frame above the limit is refused by its length");
+    }
+    (frames, Ok(()))
+}
