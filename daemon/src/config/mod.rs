@@ -1,6 +1,8 @@
 //! What a daemon is told: read from a TOML file, checked once, and right from then on.
 
 mod check;
+#[cfg(test)]
+mod properties;
 mod raw;
 pub(crate) mod template;
 pub(crate) mod units;

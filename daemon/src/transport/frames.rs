@@ -109,6 +109,9 @@ pub(crate) fn join(frames: impl Iterator<Item = Bytes>, out: &mut Vec<Bytes>) ->
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
 
     fn sample() -> Vec<Bytes> {
@@ -131,6 +134,26 @@ mod tests {
                 assembler.push(stream.slice(at..stream.len().min(at + step)), &mut frames).unwrap();
             }
             assert_eq!(frames, sample(), "step {step}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_stream_in_any_chunks_gives_the_same_frames_or_is_refused(
+            chunks in vec(vec(any::<u8>().prop_map(|b| b % 8), 0..40), 0..20),
+        ) {
+            let read = |chunks: &[Vec<u8>]| {
+                let (mut assembler, mut frames) = (Assembler::new(1 << 10), Vec::new());
+                let mut push = |chunk: &Vec<u8>| assembler.push(Bytes::copy_from_slice(chunk), &mut frames);
+                let result = chunks.iter().try_for_each(&mut push);
+                (result, frames, assembler.partial.len())
+            };
+            let (result, frames, waiting) = read(&chunks);
+            let whole = read(&[chunks.concat()]);
+            prop_assert_eq!(&frames, &whole.1);
+            prop_assert_eq!(&result, &whole.0);
+            let taken: usize = frames.iter().map(|frame| LENGTH + frame.len()).sum();
+            prop_assert!(result.is_err() || taken + waiting == chunks.concat().len(), "nothing is lost");
         }
     }
 

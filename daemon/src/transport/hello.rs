@@ -54,9 +54,20 @@ impl Hello {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use stentor_membership::DaemonName;
 
     use super::*;
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_hello_or_refused(version in prop::bool::ANY, bytes: Vec<u8>) {
+            let head: &[u8] = if version { &VERSION.to_le_bytes() } else { &[] };
+            if let Ok(hello) = Hello::decode([head, &bytes].concat().into()) {
+                prop_assert_eq!(Hello::decode(hello.encode().unwrap()), Ok(hello));
+            }
+        }
+    }
 
     #[test]
     fn a_hello_is_read_as_it_was_written_and_other_versions_are_named() {
