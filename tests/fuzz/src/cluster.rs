@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use stentor_membership::{
-    Channel, Config, Content, DaemonId, Event, Node, Service, SessionId, Timestamp, ViewId,
+    Channel, Config, Content, DaemonId, Event, Node, Service, SessionId, Timestamp, View,
 };
 
 /// How long a frame is on its way.
@@ -25,7 +25,7 @@ enum Due {
 pub(crate) struct Story {
     /// Sender, number and level of the messages of this run, in order of their delivery.
     pub(crate) messages: Vec<(usize, u32, Service)>,
-    pub(crate) views: Vec<ViewId>,
+    pub(crate) views: Vec<View>,
 }
 
 pub(crate) struct Cluster {
@@ -37,8 +37,8 @@ pub(crate) struct Cluster {
     pub(crate) seen: Vec<(Channel, Bytes)>,
     /// By sender and receiver, how many frames are swallowed.
     pub(crate) swallow: BTreeMap<(usize, usize), u32>,
-    /// Messages that each daemon took from its session.
-    pub(crate) taken: Vec<u32>,
+    /// The levels of the messages that each daemon took from its session.
+    pub(crate) taken: Vec<Vec<Service>>,
     now: Timestamp,
     due: BTreeMap<(Timestamp, u64), Due>,
     number: u64,
@@ -68,7 +68,7 @@ impl Cluster {
         }
         let stories = names.iter().map(|_| Story::default()).collect();
         let mut cluster = Self {
-            taken: vec![0; names.len()],
+            taken: vec![Vec::new(); names.len()],
             nodes,
             ids,
             sessions,
@@ -93,10 +93,10 @@ impl Cluster {
 
     /// A numbered message to everybody.
     pub(crate) fn send(&mut self, from: usize, service: Service) {
-        let text = [MARK, format!("{from} {}", self.taken[from]).as_bytes()].concat();
+        let text = [MARK, format!("{from} {}", self.taken[from].len()).as_bytes()].concat();
         let content = Content::new(&["g"], 0, &text).unwrap();
         if self.nodes[from].multicast(self.sessions[from], service, false, &content).is_ok() {
-            self.taken[from] += 1;
+            self.taken[from].push(service);
         }
     }
 
@@ -214,7 +214,7 @@ impl Cluster {
                     self.schedule(REDIAL, Due::Dial { a: at, b: peer });
                 }
             }
-            Event::View(view) => self.stories[at].views.push(view.id),
+            Event::View(view) => self.stories[at].views.push(view),
             Event::Message(message) => {
                 let payload = message.content.payload();
                 let Some(text) = payload.strip_prefix(MARK) else { return };

@@ -15,8 +15,9 @@ const REST: Duration = Duration::from_secs(120);
 /// A view of three, one of which also sends made-up frames, repeats old ones and swallows some, as `data` tells it.
 ///
 /// Whatever it says: nobody panics, no node contradicts itself, and memory does not grow beyond what was sent. What the
-/// honest two sent to each other each delivers at most once, in one order, their views rise, and when the liar is gone,
-/// they are in one view with all their messages delivered.
+/// honest two sent to each other each delivers at most once, in one order, their views rise, those that one of them
+/// proposed have the same members for both, and when the liar is gone, they are in one view with their latest messages
+/// delivered.
 pub fn lying_peer(data: &[u8]) {
     let mut u = Unstructured::new(data);
     let liar = usize::from(u.arbitrary::<u8>().unwrap_or_default()) % 3;
@@ -89,12 +90,14 @@ fn act(
 }
 
 fn check(cluster: &Cluster, honest: &[usize]) {
+    let liar = (0..3).find(|at| !honest.contains(at)).map(|at| cluster.ids[at]).unwrap();
     for &at in honest {
         let (node, story) = (&cluster.nodes[at], &cluster.stories[at]);
         assert_eq!(node.phase(), Phase::Operational, "L1: {node:?} rests");
         let members: Vec<_> = honest.iter().map(|&at| cluster.ids[at]).collect();
         assert_eq!(node.view().members[..], members[..], "L1: one view of the honest");
-        assert!(story.views.is_sorted_by(|a, b| a < b), "E2: views rise: {:?}", story.views);
+        assert!(story.views.is_sorted_by(|a, b| a.id < b.id), "E2: views rise: {:?}", story.views);
+        assert!(story.views.iter().all(|view| view.rank(cluster.ids[at]).is_some()), "E1: {:?}", story.views);
         let mut seen = BTreeSet::new();
         let mut last = [None; 3];
         for &(sender, number, service) in story.messages.iter().filter(|(sender, ..)| honest.contains(sender))
@@ -109,16 +112,24 @@ fn check(cluster: &Cluster, honest: &[usize]) {
                 last[sender] = Some(number);
             }
         }
-        let own = |number: &u32| seen.contains(&(at, *number));
-        let last = cluster.taken[at].checked_sub(1);
-        assert!(last.iter().all(own), "E5: the last message of {at} comes to itself");
+        for (number, service) in (0..).zip(&cluster.taken[at]) {
+            let own = *service == Service::Unreliable || seen.contains(&(at, number));
+            assert!(own, "E5: message {number} of {at}, {service}, does not come to itself");
+        }
         for &other in honest {
-            let last = cluster.taken[other].checked_sub(1);
+            let last = u32::try_from(cluster.taken[other].len()).unwrap().checked_sub(1);
             assert!(
                 last.is_none_or(|last| seen.contains(&(other, last))),
                 "L1: the last of {other} comes to {at}"
             );
         }
+    }
+    // The liar may propose one view to one and another by the same id to the other.
+    let proposed_by_honest =
+        |at: usize| cluster.stories[at].views.iter().filter(|view| view.id.proposer != liar);
+    for view in proposed_by_honest(honest[0]) {
+        let other = proposed_by_honest(honest[1]).find(|other| other.id == view.id);
+        assert!(other.is_none_or(|other| other.members == view.members), "E2: {view:?} and {other:?}");
     }
     let ordered = |at: usize| {
         let common = move |&&(sender, number, service): &&(usize, u32, Service)| {
