@@ -40,11 +40,13 @@ fn nodes_do_what_the_table_says_and_the_table_says_all_that_can_happen() {
     let mut wrong = Vec::new();
     for input in INPUTS {
         let Some(row) = table.cells.get(input.label) else {
+            println!("{} has no row", input.label);
             let row = State::ALL.map(|state| observed(input, state)).join(" | ");
             wrong.push(format!("no row: | {} | {row} |", input.label));
             continue;
         };
         for state in State::ALL {
+            println!("{} in {state:?}", input.label);
             let (said, done) = (&row[&state.letter()], observed(input, state));
             if *said != done {
                 wrong.push(format!(
