@@ -118,12 +118,14 @@ macro_rules! name {
 }
 
 name!(
-    /// The configured name of a daemon. It is also the name in the daemon's certificate.
+    /// The configured name of a daemon. It is also the name in the daemon's certificate, as a label of a DNS name: that
+    /// is why it does not end in `-`.
     DaemonName,
     "daemon",
     32,
-    "1 to 32 of a-z, 0-9, '-' and '_', beginning with a letter or a digit",
+    "1 to 32 of a-z, 0-9, '-' and '_', beginning with a letter or a digit and not ending in '-'",
     |b| !matches!(b[0], b'-' | b'_')
+        && !b.ends_with(b"-")
         && b.iter().all(|c| matches!(c, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'))
 );
 
@@ -153,6 +155,10 @@ mod tests {
     fn a_name_says_what_is_wrong_with_it() {
         let error = DaemonName::new("Ä").unwrap_err().to_string();
         assert!(error.contains("daemon name \"Ä\"") && error.contains("a-z"), "{error}");
+        for name in ["-a", "_a", "a-", "-", "a b", "A"] {
+            assert!(DaemonName::new(name).is_err(), "{name}");
+        }
+        assert!(DaemonName::new("a-_").is_ok() && DaemonName::new("0--1").is_ok());
         assert!(GroupName::new(&"g".repeat(64)).is_ok());
         assert!(GroupName::new(&"g".repeat(65)).is_err());
         assert!(GroupName::new("").is_err());
@@ -162,8 +168,8 @@ mod tests {
 
     #[test]
     fn names_sort_like_their_texts() {
-        let mut names: Vec<_> = ["b", "a-", "ab", "a"].iter().map(|n| DaemonName::new(n).unwrap()).collect();
+        let mut names: Vec<_> = ["b", "a-c", "ab", "a"].iter().map(|n| DaemonName::new(n).unwrap()).collect();
         names.sort();
-        assert_eq!(names.iter().map(DaemonName::as_str).collect::<Vec<_>>(), ["a", "a-", "ab", "b"]);
+        assert_eq!(names.iter().map(DaemonName::as_str).collect::<Vec<_>>(), ["a", "a-c", "ab", "b"]);
     }
 }

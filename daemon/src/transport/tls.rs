@@ -255,6 +255,20 @@ mod tests {
     }
 
     #[test]
+    fn every_name_of_a_daemon_goes_into_a_certificate() {
+        // All of up to three of these, and the longest.
+        let letters = || ["", "a", "9", "-", "_"].into_iter();
+        let pairs = || letters().flat_map(|a| letters().map(move |b| format!("{a}{b}")));
+        let names = pairs().flat_map(|ab| letters().map(move |c| format!("{ab}{c}")));
+        let names = names.chain(["a".repeat(DaemonName::MAX_LEN)]);
+        let names: Vec<_> = names.filter_map(|name| DaemonName::new(&name).ok()).collect();
+        assert!(names.len() > 30, "{names:?}");
+        for name in names {
+            assert!(ServerName::try_from(certificate_name(name)).is_ok(), "{name}");
+        }
+    }
+
+    #[test]
     fn a_certificate_covers_its_own_daemon_only() {
         let dir = cluster();
         let pem = fs::read(dir.path().join("a.pem")).unwrap();
