@@ -154,6 +154,7 @@ async fn serve(config: Config, identity: Option<Identity>) -> anyhow::Result<()>
     let mut inbox = driver.await.context("the driver failed")?;
     // Whoever still reports is not kept waiting, so that links can write their last.
     let discard = tokio::spawn(async move { while inbox.recv().await.is_some() {} });
+    let failed = transport.as_ref().is_some_and(Transport::has_failed);
     let transport = async {
         if let Some(transport) = transport {
             transport.close(CLOSE_PATIENCE).await;
@@ -161,6 +162,10 @@ async fn serve(config: Config, identity: Option<Identity>) -> anyhow::Result<()>
     };
     tokio::join!(transport, server.close(CLOSE_PATIENCE));
     discard.abort();
+    anyhow::ensure!(
+        !failed,
+        "the UDP socket for peers failed: start this daemon again, once the network works"
+    );
     info!("stopped");
     Ok(())
 }

@@ -79,3 +79,31 @@ impl LinkQueue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_not_written_counts_toward_the_limit() {
+        let queue = LinkQueue::new(10);
+        let frame = |size| Bytes::from(vec![0; size]);
+        assert_eq!(queue.push(frame(11)), Err(Full), "never more than the limit");
+        assert_eq!((queue.push(frame(6)), queue.push(frame(5))), (Ok(()), Err(Full)));
+        assert_eq!(queue.push(frame(4)), Ok(()), "a refused frame leaves no trace");
+        // Taken is not written: it still waits for the peer.
+        assert_eq!(queue.take().await.unwrap().len(), 2);
+        assert_eq!(queue.push(frame(1)), Err(Full));
+        queue.written(6);
+        assert_eq!((queue.push(frame(6)), queue.push(frame(1))), (Ok(()), Err(Full)));
+    }
+
+    #[tokio::test]
+    async fn it_ends_behind_what_waits() {
+        let queue = LinkQueue::new(10);
+        queue.push(Bytes::from_static(b"last")).unwrap();
+        queue.finish();
+        assert_eq!(queue.take().await.unwrap(), ["last"]);
+        assert!(queue.take().await.is_none());
+    }
+}

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use quinn::congestion::CubicConfig;
 use quinn::{
-    ClientConfig, Endpoint, EndpointConfig, IdleTimeout, Incoming, MtuDiscoveryConfig, ServerConfig,
-    TokioRuntime, TransportConfig, VarInt,
+    AsyncUdpSocket, ClientConfig, Endpoint, EndpointConfig, IdleTimeout, Incoming, MtuDiscoveryConfig,
+    Runtime as _, ServerConfig, TokioRuntime, TransportConfig, VarInt,
 };
 use socket2::{Domain, Protocol, Socket, Type};
 use stentor_membership::{DaemonId, DaemonName};
@@ -60,6 +60,8 @@ pub(crate) struct Context {
     pub(crate) board: Board,
     pub(crate) inbox: mpsc::Sender<Input>,
     pub(crate) stop: CancellationToken,
+    /// Set when the socket does not work any more.
+    failed: CancellationToken,
     identity: Identity,
     queue_limit: usize,
     near: Arc<TransportConfig>,
@@ -71,6 +73,7 @@ pub(crate) struct Context {
 pub(crate) struct Transport {
     endpoint: Endpoint,
     stop: CancellationToken,
+    failed: CancellationToken,
     tasks: TaskTracker,
 }
 
@@ -81,17 +84,28 @@ impl Transport {
         board: Board,
         inbox: mpsc::Sender<Input>,
     ) -> Result<Self, ListenError> {
+        let socket = open(settings.listen).and_then(|socket| TokioRuntime.wrap_udp_socket(socket));
+        let socket = socket.map_err(|source| listen_error(settings.listen, source))?;
+        Self::start_on(socket, settings, board, inbox)
+    }
+
+    /// As [`start`](Self::start), with a socket that is open.
+    pub(crate) fn start_on(
+        socket: Arc<dyn AsyncUdpSocket>,
+        settings: Settings,
+        board: Board,
+        inbox: mpsc::Sender<Input>,
+    ) -> Result<Self, ListenError> {
         let Settings { own, cluster, listen, daemons, identity, queue_limit, idle_timeout } = settings;
-        let socket = open(listen).map_err(|source| listen_error(listen, source))?;
         let near = Arc::new(transport_config(idle_timeout, true));
         let far = Arc::new(transport_config(idle_timeout, false));
         let server = server_config(&identity, far.clone());
-        let endpoint =
-            Endpoint::new(endpoint_config(&identity), Some(server), socket, Arc::new(TokioRuntime))
-                .map_err(|source| listen_error(listen, source))?;
+        let (config, runtime) = (endpoint_config(&identity), Arc::new(TokioRuntime));
+        let endpoint = Endpoint::new_with_abstract_socket(config, Some(server), socket, runtime)
+            .map_err(|source| listen_error(listen, source))?;
         info!(address = %endpoint.local_addr().unwrap_or(listen), "listening for peers");
 
-        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let (stop, failed, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
         let context = Arc::new(Context {
             own,
             cluster,
@@ -100,6 +114,7 @@ impl Transport {
             board,
             inbox,
             stop: stop.clone(),
+            failed: failed.clone(),
             identity,
             queue_limit,
             near,
@@ -109,13 +124,18 @@ impl Transport {
             tasks.spawn(dial::keep_linked(context.clone(), *peer, address.clone()));
         }
         tasks.spawn(accept(context, tasks.clone()));
-        Ok(Self { endpoint, stop, tasks })
+        Ok(Self { endpoint, stop, failed, tasks })
     }
 
     /// Where the socket listens, if the system chose the port.
     #[cfg(test)]
     pub(crate) fn address(&self) -> io::Result<SocketAddr> {
         self.endpoint.local_addr()
+    }
+
+    /// Whether the socket failed, and with it all links.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed.is_cancelled()
     }
 
     /// Waits until the links have ended, at most `patience`, then closes what is left of them.
@@ -173,7 +193,12 @@ async fn accept(context: Arc<Context>, tasks: TaskTracker) {
         };
         let Some(incoming) = incoming else {
             if !context.stop.is_cancelled() {
-                error!("the UDP socket failed: there are no links until this daemon is restarted");
+                error!(
+                    "the UDP socket failed: this daemon stops, as it would be cut off from all others for good"
+                );
+                context.failed.cancel();
+                // The driver is gone: then it stops already.
+                let _ = context.inbox.send(Input::Shutdown).await;
             }
             return;
         };

@@ -1,5 +1,8 @@
 //! Whole transports on loopback, and peers that break the rules.
 
+mod driven;
+mod failing;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -20,8 +23,6 @@ use crate::cli::init::{self, DaemonAt, Plan};
 use crate::config::TlsFiles;
 use crate::config::units::HostPort;
 use crate::driver::inbox::Input;
-use crate::driver::{self, Driver};
-use crate::metrics::{Count, Metrics};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -305,46 +306,6 @@ async fn peers_that_break_the_rules_are_told_how_and_the_others_are_served() {
     let mut a = start(settings(dir.path(), id("a", 1), any_port(), Some(("b", target))));
     up(&mut a.inbox).await;
     up(&mut b.inbox).await;
-}
-
-#[tokio::test]
-async fn a_peer_that_sends_garbage_after_its_hello_is_cut_off_and_may_come_back_better() {
-    let dir = cluster();
-    let (sender, receiver) = mpsc::channel(64);
-    let (board, metrics) = (Board::default(), Metrics::default());
-    let settings = settings(dir.path(), id("b", 2), any_port(), None);
-    let driver = Driver::new(driver::Settings {
-        id: settings.own,
-        seed: 1,
-        membership: stentor_membership::Config::default(),
-        configured: Vec::new(),
-        session_queue_out: 1 << 20,
-        board: board.clone(),
-        metrics: metrics.clone(),
-    });
-    tokio::spawn(driver.unwrap().run(receiver));
-    let b = Transport::start(settings, board.clone(), sender).unwrap();
-    let target = b.address().unwrap();
-
-    let hello = Hello { cluster: "test".to_owned(), daemon: id("a", 1) }.encode().unwrap();
-    for garbage in [framed(&[0xff; 40]), framed(&[])] {
-        let (_endpoint, connection) = rogue(dir.path(), "a", target).await;
-        let mut stream = connection.open_uni().await.unwrap();
-        stream.write_all(&framed(&hello)).await.unwrap();
-        stream.write_all(&garbage).await.unwrap();
-        closed(&connection, "malformed frame").await;
-    }
-    assert!(board.about(Some(id("a", 1).name)).unwrap().contains("malformed frame"));
-    let (_endpoint, connection) = rogue(dir.path(), "a", target).await;
-    let mut stream = connection.open_uni().await.unwrap();
-    stream.write_all(&framed(&hello)).await.unwrap();
-    connection.accept_uni().await.unwrap();
-    let until = Instant::now() + LIMIT;
-    while metrics.get(Count::links_up) < 3 {
-        assert!(Instant::now() < until, "{metrics:?}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    assert!(connection.close_reason().is_none());
 }
 
 #[tokio::test]
