@@ -78,8 +78,9 @@ impl Replica {
 
 #[test]
 fn the_replicated_map_is_the_same_everywhere() -> Result<()> {
+    // Built before the clock starts.
+    let kv = example("kv")?;
     scenario(Duration::from_secs(180), async {
-        let kv = example("kv")?;
         let mut cluster = Plan::new(&["a", "b", "c"]).start().await?;
         let mut one = Replica::start(&kv, &cluster, "a", "one")?;
         one.shows("ready").await?;
