@@ -20,6 +20,8 @@
 //! | `orderly_leave` | a daemon that leaves with nothing under way takes nothing with it | the core's interface |
 //! | `group_views` | E13: views of a group agree and follow from their causes | EVS 2, for groups |
 //! | `group_synchrony` | E13: members that move together have got the same | CKV Virtual Synchrony, for groups |
+//! | `group_sets` | G4: a network change tells who moved together | CKV Transitional Set, for groups |
+//! | `group_warnings` | G5: groups that lose members are told in time | EVS, transitional configuration, for groups |
 //!
 //! CKV: Chockler, Keidar, Vitenberg, Group communication specifications (ACM CSUR 2001), by the names of its
 //! properties. EVS: Moser, Amir, Melliar-Smith, Agarwal, Extended virtual synchrony (ICDCS 1994), by the numbers
@@ -27,8 +29,10 @@
 
 mod causal;
 mod fifo;
+mod group_sets;
 mod group_synchrony;
 mod group_views;
+mod group_warnings;
 mod monotone_views;
 mod no_creation;
 mod no_duplicate;
@@ -87,6 +91,8 @@ const ALL: &[(&str, Check)] = &[
     ("orderly leave", orderly_leave::check),
     ("E13 group views", group_views::check),
     ("E13 group synchrony", group_synchrony::check),
+    ("G4 group sets", group_sets::check),
+    ("G5 group warnings", group_warnings::check),
 ];
 
 /// Checks every guarantee; the first breach of each is told.

@@ -82,8 +82,25 @@ impl Story {
             let view = self.view(*daemon).id;
             let along: Vec<_> =
                 daemons.iter().filter(|d| self.view(**d).id == view).map(|d| self.id(*d)).collect();
+            let warnings = self.losses(*daemon, &along);
             self.add(*daemon, Entry::Transitional { view, toward, members: along.into() });
+            self.entries(*daemon).extend(warnings);
         }
+    }
+
+    /// What the local members of groups are told when only some of the daemons move along.
+    fn losses(&self, daemon: usize, along: &[DaemonId]) -> Vec<Entry> {
+        let mut last: BTreeMap<GroupName, &Change> = BTreeMap::new();
+        for entry in &self.history.processes[daemon].entries {
+            if let Entry::Membership(change) = entry {
+                last.insert(change.group, change);
+            }
+        }
+        let moves = |member: &MemberName| along.iter().any(|id| id.name == member.daemon);
+        let losing = last.into_values().filter(|change| !change.members.iter().all(moves));
+        let warnings =
+            losing.map(|c| Entry::GroupTransitional { group: c.group, receivers: c.receivers.clone() });
+        warnings.collect()
     }
 
     /// The daemons install the view that they began to move to; the group of everybody changes with it.
