@@ -73,7 +73,8 @@ impl Config {
     /// Whether `members` are a majority of the configured daemons (PROTOCOL V8); without any configured, every view is one.
     pub(crate) fn is_primary(&self, members: &[DaemonId]) -> bool {
         let present = self.daemons.iter().filter(|name| members.iter().any(|member| member.name == **name));
-        self.daemons.is_empty() || present.count() * 2 > self.daemons.len()
+        self.daemons.is_empty()
+            || present.count() * 2 + usize::from(mutant!(HalfIsPrimary)) > self.daemons.len()
     }
 
     /// Checks every setting.

@@ -8,6 +8,9 @@
 //! those above them: `ordering` (one view: clock, horizon, stable), `agreement` (who is in the next view, and what
 //! must be delivered before it), and `groups` (names, members, who gets what).
 
+#[macro_use]
+mod mutant;
+
 mod agreement;
 mod config;
 mod content;
@@ -31,6 +34,8 @@ pub use content::{Content, ContentError, Target};
 pub use error::{CommandError, ConnectError, FrameError};
 pub use event::{Cause, Channel, CloseReason, Event, Membership, Message, Transmit};
 pub use id::{DaemonId, GroupViewId, MemberName, Position, SessionId, ViewId};
+#[cfg(stentor_mutants)]
+pub use mutant::Mutant;
 pub use name::{DaemonName, GroupName, NameError, SessionName};
 pub use node::{Node, Phase};
 pub use service::{Service, UnknownService};

@@ -169,7 +169,7 @@ impl Node {
     /// Whether something accepted from a session is still on its way to other members: false means that
     /// [`leave_cluster`](Self::leave_cluster) loses nothing.
     pub fn has_unfinished_sends(&self) -> bool {
-        !self.outbox.is_empty() || self.ordering.own_bytes() > 0
+        (!self.outbox.is_empty() || self.ordering.own_bytes() > 0) && !mutant!(LeavesEarly)
     }
 
     /// A link to `peer` is up in both directions. A link lasts until [`handle_link_down`](Self::handle_link_down) or
@@ -270,7 +270,10 @@ impl Node {
         assert_eq!(self.view.id, self.ordering.view(), "two views at a time");
         assert!(self.view.rank(self.id).is_some(), "not in the own view");
         let bound = self.config.window + self.config.frame;
-        assert!(self.ordering.own_bytes() <= bound, "own unstable bytes beyond the window");
+        assert!(
+            self.ordering.own_bytes() <= bound || mutant!(WindowIgnored),
+            "own unstable bytes beyond the window"
+        );
     }
 
     /// Every call that brings the time begins here.
@@ -339,7 +342,7 @@ impl Node {
             }
             Header::Unreliable { view, number, lane } => {
                 self.detector.heard(from, false, self.now);
-                let current = view == self.view.id && !self.ordering.is_frozen();
+                let current = view == self.view.id && !self.ordering.is_frozen() || mutant!(DatagramStrayed);
                 if current && self.unreliable.entry(from).or_default().is_new(number) {
                     self.drain_deliveries(None);
                     self.groups.deliver_unreliable(from, lane, &rest);
@@ -359,6 +362,10 @@ impl Node {
             if let Some(install) = self.agreement.take_install() {
                 self.install(install);
                 continue;
+            }
+            #[cfg(stentor_mutants)]
+            if mutant!(FailureThaws) && !self.agreement.is_recovering() {
+                self.ordering.thaw();
             }
             self.agreement.update(&self.ordering, self.now);
             break;

@@ -23,7 +23,7 @@ impl Window {
         }
         let age = self.top - number;
         if age >= DEPTH || self.seen >> age & 1 == 1 {
-            return false;
+            return mutant!(DatagramTwice);
         }
         self.seen |= 1 << age;
         true

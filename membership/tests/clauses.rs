@@ -40,12 +40,13 @@ fn mentioned(source: &str) -> BTreeSet<String> {
     ids
 }
 
+/// All of the core's source but the deliberate faults, which name clauses to break them.
 fn sources(folder: &Path, all: &mut Vec<String>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
             sources(&path, all);
-        } else if path.extension().is_some_and(|ending| ending == "rs") {
+        } else if path.extension().is_some_and(|ending| ending == "rs") && !path.ends_with("mutant.rs") {
             all.push(fs::read_to_string(path).unwrap());
         }
     }
@@ -69,4 +70,21 @@ fn every_rule_is_named_by_code_and_every_named_rule_exists() {
         .filter(|id| !id.starts_with('M') && !section(id) && !defined.contains(*id))
         .collect();
     assert!(unknown.is_empty(), "PROTOCOL.md does not define these: {unknown:?}");
+}
+
+#[test]
+fn every_deliberate_fault_breaks_a_clause_and_is_planted() {
+    let table = fs::read_to_string(root().join("membership/src/mutant.rs")).unwrap();
+    let mut all = Vec::new();
+    sources(&root().join("membership/src"), &mut all);
+    let (defined, mut count) = (defined(), 0);
+    for (name, clause) in table.lines().filter_map(|line| line.trim().split_once(" = \"PROTOCOL ")) {
+        let id = clause.trim_end_matches("\",");
+        let part = |known: &String| known.strip_prefix(id).is_some_and(|rest| rest.starts_with('.'));
+        assert!(defined.contains(id) || defined.iter().any(part), "{name} breaks {id}, which is no clause");
+        let planted = format!("mutant!({name})");
+        assert!(all.iter().any(|source| source.contains(&planted)), "nothing depends on {planted}");
+        count += 1;
+    }
+    assert!(count >= 25, "the table of deliberate faults is read: {count}");
 }

@@ -63,8 +63,9 @@ impl Agreement {
         let candidate = self.find_candidate();
         let before = std::mem::replace(&mut self.candidate, candidate);
         let proposer = self.candidate[0];
-        let merge = !self.gathering && self.candidate[..] != ordering.members()[..];
-        if proposer == self.me && (self.gathering || merge) {
+        let merge = !self.gathering && self.candidate[..] != ordering.members()[..] && !mutant!(NoMerge);
+        let mute = mutant!(NoSecondProposal) && self.failures > 0;
+        if proposer == self.me && (self.gathering || merge) && !mute {
             self.give_up_at = None;
             if self.propose_at.is_none() || (self.candidate != before && merge) {
                 self.propose_at = Some(self.proposal_time(now));
@@ -117,7 +118,7 @@ impl Agreement {
             if chosen.contains(peer.number) || self.excluded.contains(&peer.id) {
                 continue;
             }
-            let single = peer.status.gathering || is_broken(&reach, peer.members);
+            let single = peer.status.gathering || is_broken(&reach, peer.members) || mutant!(ViewsTorn);
             let newcomers = if single { &Set::of(peer.number) } else { peer.members };
             let with = chosen.with(newcomers);
             if newcomers.is_within(&reached) && newcomers.numbers().all(|daemon| reach.reaches(daemon, &with))

@@ -24,12 +24,16 @@ impl Agreement {
     pub(super) fn check_install(&mut self) {
         let Some(attempt) = &mut self.attempt else { return };
         let Some(plan) = &attempt.plan else { return };
-        if attempt.recovered.len() < attempt.members.len() {
+        if attempt.recovered.len() + usize::from(mutant!(InstallUnrecovered)) < attempt.members.len() {
             return;
+        }
+        let mut members = attempt.members.clone();
+        if mutant!(MemberLeftOut) && members.last() != Some(&self.me) {
+            members.pop();
         }
         self.install = Some(Install {
             id: attempt.id,
-            members: attempt.members.clone(),
+            members,
             along: plan.along.iter().copied().collect(),
             ending: plan.ending.clone(),
             early: std::mem::take(&mut attempt.early_frames),

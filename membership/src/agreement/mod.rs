@@ -215,6 +215,9 @@ impl Agreement {
 
     /// Gives the attempt up. The view stays frozen, with what was recovered and the obligations (PROTOCOL V7.1).
     fn abandon(&mut self) {
+        if mutant!(ObligationForgotten) {
+            self.obliged.clear();
+        }
         self.attempt = None;
         self.proposal = None;
         self.install = None;

@@ -27,7 +27,8 @@ impl Agreement {
     /// Proposes my candidate (PROTOCOL V4.1).
     pub(super) fn propose(&mut self, ordering: &mut Ordering) {
         let members = self.candidate.clone();
-        let id = ViewId { epoch: self.seen + 1, proposer: self.me };
+        let epoch = self.seen + u64::from(!mutant!(EpochReused) || self.failures == 0);
+        let id = ViewId { epoch, proposer: self.me };
         self.proposal = Some(Proposal { id, members: members.clone(), answers: BTreeMap::new() });
         for &member in &members {
             self.send(member, &Header::Propose { id, members: members.clone() });
@@ -53,11 +54,13 @@ impl Agreement {
             return Err(FrameError::Violation("a proposal to a daemon that is not in it"));
         }
         let reachable = members.iter().all(|member| *member == self.me || self.board.has_link(*member));
-        let torn = !self.gathering
+        let old = id.epoch < self.promised + u64::from(!mutant!(EpochReused)) && !mutant!(OldEpochAccepted);
+        let torn = !mutant!(ViewsTorn)
+            && !self.gathering
             && self.stands(ordering)
             && !ordering.members().iter().all(|&member| contains(&members, member));
         self.see_epoch(id.epoch);
-        if id.epoch <= self.promised || id.epoch > self.seen || !reachable || torn {
+        if old || id.epoch > self.seen || !reachable || torn {
             self.send(peer, &Header::Refuse { id, epoch: self.seen });
             return Ok(());
         }

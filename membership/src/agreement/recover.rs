@@ -109,10 +109,13 @@ impl Agreement {
             along.insert(rank, state);
         }
         let mine = ordering.rank_of(self.me).and_then(|rank| along.get(&rank).copied());
-        if mine.is_none_or(|mine| mine.heard != ordering.clocks().heard()) {
+        if mine.is_none_or(|mine| mine.heard != ordering.clocks().heard() && !mutant!(DataAfterFreeze)) {
             return Err(FrameError::Violation("answers that are not what this daemon answered"));
         }
-        let plan = Plan::new(&along, ordering.members().len());
+        let mut plan = Plan::new(&along, ordering.members().len());
+        if mutant!(OwnDiscarded) {
+            plan.ending.obliged.retain(|rank| ordering.member(*rank) != self.me);
+        }
         let (id, out) = (attempt.id, resends(attempt.id, &along, &plan.ending, ordering, self.me));
         attempt.plan = Some(plan);
         self.out.extend(out);
@@ -166,7 +169,9 @@ impl Agreement {
 
     /// Keeps a frame of the view that is on its way.
     pub(crate) fn keep_early(&mut self, peer: DaemonId, frame: Bytes) {
-        if let Some(attempt) = &mut self.attempt {
+        if let Some(attempt) = &mut self.attempt
+            && !mutant!(EarlyFramesDropped)
+        {
             attempt.early_bytes += frame.len() + EARLY_OVERHEAD;
             attempt.early_frames.push((peer, frame));
             self.check_early();
@@ -187,10 +192,12 @@ impl Agreement {
         let Some(plan) = &attempt.plan else { return };
         let complete =
             ordering.clocks().heard().iter().zip(&plan.ending.finals).all(|(heard, end)| heard >= end);
-        if !complete || !attempt.recovered.insert(self.me) {
+        if !(complete || mutant!(RecoveredUnchecked)) || !attempt.recovered.insert(self.me) {
             return;
         }
-        self.obliged.extend(&plan.ending.obliged);
+        if !mutant!(ObligationSkipped) {
+            self.obliged.extend(&plan.ending.obliged);
+        }
         let (id, members) = (attempt.id, attempt.members.clone());
         for member in members {
             self.send(member, &Header::Recovered { id });
@@ -209,7 +216,9 @@ impl Plan {
         let stable = along.values().map(|state| state.stable).max().unwrap_or_default();
         let along_ranks: BTreeSet<u16> = along.keys().copied().collect();
         let mut obliged = along_ranks.clone();
-        obliged.extend(along.values().flat_map(|state| &state.obliged));
+        if !mutant!(OthersObligationsIgnored) {
+            obliged.extend(along.values().flat_map(|state| &state.obliged));
+        }
         Self { along: along_ranks, ending: Ending { finals, horizon, stable, obliged } }
     }
 }
@@ -236,6 +245,9 @@ fn resends(
             }
             let to = ordering.member(lacking);
             for (clock, frame) in ordering.frames_between(rank, after, end) {
+                if mutant!(ResendLost) && clock == end {
+                    continue;
+                }
                 let mut bytes = BytesMut::with_capacity(frame.len() + 64);
                 Header::Resend { id, rank, after }.encode_into(&mut bytes);
                 bytes.put_slice(frame);

@@ -154,7 +154,8 @@ impl Groups {
                     let id = self.group_view(position, toward);
                     let leaver = (from == self.me).then_some(SessionId(lane));
                     let stayed = self.members(group);
-                    self.tell(group, id, Cause::Leave(member.name()), stayed, leaver);
+                    let cause = if mutant!(CauseConfused) { Cause::Disconnect } else { Cause::Leave };
+                    self.tell(group, id, cause(member.name()), stayed, leaver);
                 }
             }
             Body::Disconnect { session } => {
@@ -185,6 +186,9 @@ impl Groups {
 
     /// The transitional configuration begins: groups that lose members are told (PROTOCOL G5).
     pub(crate) fn begin_transitional(&mut self, along: &[DaemonId]) {
+        if mutant!(GroupsUnwarned) {
+            return;
+        }
         let mut told = Vec::new();
         for (&name, group) in self.table.groups() {
             let loses = group.members().iter().any(|member| along.binary_search(&member.daemon).is_err());
@@ -197,7 +201,9 @@ impl Groups {
             if receivers.is_empty() {
                 continue;
             }
-            self.signalled.insert(group);
+            if !mutant!(GroupsWarnedTwice) {
+                self.signalled.insert(group);
+            }
             self.events.push_back(Event::GroupTransitional { group, receivers });
         }
     }
@@ -205,15 +211,23 @@ impl Groups {
     /// A view was installed; gives what this daemon tells the others first (PROTOCOL G3.1).
     pub(crate) fn install(&mut self, view: &View) -> Vec<Bytes> {
         self.view = view.id;
-        self.origin.companions.retain(|daemon| view.came_along.binary_search(daemon).is_ok());
-        self.waiting.clear();
+        if !mutant!(CompanionsKept) {
+            self.origin.companions.retain(|daemon| view.came_along.binary_search(daemon).is_ok());
+        }
+        if !mutant!(EarlyReliableKept) {
+            self.waiting.clear();
+        }
         self.exchange = Some(Exchange::new(&view.members));
         parts(&self.origin, &self.table).into_iter().map(|part| Body::Sync(part).encode()).collect()
     }
 
     fn deliver_sync(&mut self, from: DaemonId, part: SyncPart, position: Position, toward: Option<ViewId>) {
         // A table that would be complete only in a transitional configuration is not (PROTOCOL G3.4).
-        let Some(exchange) = self.exchange.as_mut().filter(|_| toward.is_none()) else { return };
+        let Some(exchange) =
+            self.exchange.as_mut().filter(|_| toward.is_none() || mutant!(TableInTransition))
+        else {
+            return;
+        };
         if exchange.add(from, part) {
             self.complete(position);
         }
@@ -257,7 +271,7 @@ impl Groups {
         let Ok(content) = Content::parse(content) else { return };
         self.delivered += 1;
         let own = (arrival.from == self.me).then_some(SessionId(arrival.lane));
-        let receivers = self.receivers(&content, own.filter(|_| discard_self));
+        let receivers = self.receivers(&content, own.filter(|_| discard_self && !mutant!(OwnCopyKept)));
         if receivers.is_empty() {
             return;
         }
@@ -288,7 +302,7 @@ impl Groups {
                     receivers
                         .extend(self.table.group(&group).into_iter().flat_map(|group| group.local().iter()));
                 }
-                Target::Private(member) if member.daemon == self.me.name => {
+                Target::Private(member) if member.daemon == self.me.name || mutant!(PrivateToNamesakes) => {
                     receivers.extend(self.sessions.by_name(member.session));
                 }
                 Target::Private(_) => {}
@@ -334,12 +348,16 @@ impl Groups {
         if receivers.is_empty() {
             return;
         }
-        let members = group.map(|group| group.names().clone()).unwrap_or_default();
+        let mut members = group.map(|group| group.names().clone()).unwrap_or_default();
+        if mutant!(MembersUnsorted) {
+            members = members.iter().rev().copied().collect();
+        }
         let membership = Membership { receivers, group: name, view, members, cause, stayed, sets };
-        self.events.push_back(Event::Membership(membership));
+        let back = usize::from(mutant!(ChangeEarly)).min(self.events.len());
+        self.events.insert(self.events.len() - back, Event::Membership(membership));
     }
 
     fn group_view(&self, position: Position, toward: Option<ViewId>) -> GroupViewId {
-        GroupViewId { view: self.view, toward, position }
+        GroupViewId { view: self.view, toward: toward.filter(|_| !mutant!(TowardForgotten)), position }
     }
 }

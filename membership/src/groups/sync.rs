@@ -78,13 +78,18 @@ impl Exchange {
         }
         for (name, lane, groups) in part.rows {
             let member = Member { daemon, name, lane };
-            self.rows.extend(groups.into_iter().map(|group| (member, group)));
+            let listed = if mutant!(ListShortened) { 1 } else { groups.len() };
+            self.rows.extend(groups.into_iter().take(listed).map(|group| (member, group)));
         }
-        self.origins.insert(daemon, part.origin);
+        let mut origin = part.origin;
+        if mutant!(SetsSplit) {
+            origin.companions = vec![daemon];
+        }
+        self.origins.insert(daemon, origin);
         if part.last {
             self.missing.remove(&daemon);
         }
-        self.missing.is_empty()
+        self.missing.len() <= usize::from(mutant!(TableWithoutOne))
     }
 
     /// The table and the origins, once complete.

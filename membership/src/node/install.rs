@@ -6,7 +6,7 @@ use super::Node;
 use crate::agreement::Install;
 use crate::event::Event;
 use crate::id::{DaemonId, ViewId};
-use crate::ordering::{DAEMON_LANE, Ordering, Outgoing};
+use crate::ordering::{DAEMON_LANE, Ordering, Outbox, Outgoing};
 use crate::service::Service;
 use crate::view::View;
 
@@ -14,7 +14,10 @@ impl Node {
     /// Ends the old view and begins the agreed one.
     pub(super) fn install(&mut self, install: Install) {
         let Install { id, members, along, ending, early } = install;
-        let along: Arc<[DaemonId]> = along.iter().map(|&rank| self.ordering.member(rank)).collect();
+        let mut along: Arc<[DaemonId]> = along.iter().map(|&rank| self.ordering.member(rank)).collect();
+        if mutant!(AlongByName) {
+            along = members.iter().filter(|member| self.view.rank(**member).is_some()).copied().collect();
+        }
 
         // V6.1: what is still due in the regular configuration.
         self.ordering.finish_regular(&ending);
@@ -23,6 +26,10 @@ impl Node {
         // V6.2: the transitional configuration.
         let old = self.view.id;
         self.groups.begin_transitional(&along);
+        if mutant!(TransitionalLate) {
+            self.ordering.finish_transitional(&ending);
+            self.drain_deliveries(Some(id));
+        }
         self.events.push_back(Event::Transitional { view: old, toward: id, members: along.clone() });
         self.drain_events();
         self.ordering.finish_transitional(&ending);
@@ -40,12 +47,19 @@ impl Node {
         self.unreliable_sent = 0;
         self.lazy_at = None;
         self.outbox.begin_view();
+        if mutant!(QueueLost) {
+            self.outbox = Outbox::default();
+        }
         for body in self.groups.install(&self.view) {
             let sync = Outgoing { service: Service::Agreed, head: body, content: bytes::Bytes::new() };
             self.outbox.push(DAEMON_LANE, sync);
         }
         tracing::debug!(daemon = %self.id, view = %id, members = self.view.members.len(), "installed");
-        self.events.push_back(Event::View(self.view.clone()));
+        let mut view = self.view.clone();
+        if mutant!(SelfMissing) {
+            view.members = view.members.iter().copied().filter(|member| *member != self.id).collect();
+        }
+        self.events.push_back(Event::View(view));
 
         for (peer, frame) in early {
             if let Err(error) = self.receive(peer, frame) {

@@ -90,13 +90,13 @@ impl Node {
         }
         let single = self.config.datagram.saturating_sub(64);
         loop {
-            if self.ordering.own_bytes() >= self.config.window {
+            if self.ordering.own_bytes() >= self.config.window && !mutant!(WindowIgnored) {
                 self.stats.window_full += u64::from(!self.window_full && !self.outbox.is_empty());
                 self.window_full = true;
                 return;
             }
             self.window_full = false;
-            let only_daemon = !self.groups.is_complete();
+            let only_daemon = !self.groups.is_complete() && !mutant!(SendBeforeTable);
             let (frame, singles) =
                 self.ordering.make_frame(&mut self.outbox, self.config.frame, single, only_daemon);
             let idle = frame.is_none() && singles.is_empty();
@@ -148,6 +148,9 @@ impl Node {
     }
 
     pub(super) fn send_heartbeats(&mut self) {
+        if mutant!(IdleSilent) && self.ordering.retained_bytes() == 0 {
+            return;
+        }
         let heartbeat = self.ordering.heartbeat().encode();
         let peers: Vec<_> = self.linked().collect();
         for to in peers {

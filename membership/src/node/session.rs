@@ -39,7 +39,7 @@ impl Node {
     /// Its name is free again at once.
     pub fn disconnect(&mut self, session: SessionId) {
         let under_way = self.outbox.has_lane(session.as_u32());
-        if let Some(name) = self.groups.close(session, under_way) {
+        if let Some(name) = self.groups.close(session, under_way).filter(|_| !mutant!(DisconnectUntold)) {
             self.push_command(session, &Body::Disconnect { session: name });
         }
     }

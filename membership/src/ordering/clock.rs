@@ -29,7 +29,8 @@ impl Clocks {
 
     /// Everything up to here is here, from everybody (PROTOCOL O2).
     pub(crate) fn horizon(&self) -> u64 {
-        self.heard.iter().copied().min().unwrap_or_default()
+        let left_out = usize::from(mutant!(HorizonWithoutOne) && self.me > 0);
+        self.heard.iter().skip(left_out).copied().min().unwrap_or_default()
     }
 
     /// Everything up to here is at everybody (PROTOCOL O3).
@@ -69,7 +70,9 @@ impl Clocks {
     /// and what I reported of them stays.
     pub(crate) fn fill(&mut self, rank: usize, clock: u64) {
         self.heard[rank] = self.heard[rank].max(clock);
-        self.clock = self.clock.max(clock);
+        if !mutant!(ClockNotAdvanced) {
+            self.clock = self.clock.max(clock);
+        }
     }
 
     /// `rank` holds everything up to `horizon`.
@@ -80,7 +83,9 @@ impl Clocks {
     /// Takes in what changed. Call before reading [`stable`](Self::stable).
     pub(crate) fn advance(&mut self) {
         self.seen[self.me] = self.horizon();
-        self.stable = self.stable.max(self.seen.iter().copied().min().unwrap_or_default());
+        let left_out = usize::from(mutant!(StableWithoutOne) && self.me > 0);
+        let stable = self.seen.iter().skip(left_out).copied().min().unwrap_or_default();
+        self.stable = self.stable.max(stable);
     }
 }
 

@@ -66,12 +66,19 @@ impl Delivering {
     ) -> EntryState {
         let key = (position.rank, lane);
         let overtakes = self.held.get(&key).is_some_and(|&held| held >= self.cursor);
-        if service.is_ordered() || overtakes {
+        let ordered = service.is_ordered() && !(mutant!(CausalOnReceipt) && service == Service::Causal);
+        if ordered || (overtakes && !mutant!(WaitingOvertaken)) {
             self.held.insert(key, position);
             if self.held.len() >= self.tidy_at.max(64) {
                 self.held.retain(|_, held| *held >= self.cursor);
                 self.tidy_at = self.held.len() * 2;
             }
+            return EntryState::Waiting(body);
+        }
+        if mutant!(DeliveredAgain)
+            && let Body::Whole(whole) = &body
+        {
+            self.deliver(lane, service, Body::Whole(whole.clone()), position);
             return EntryState::Waiting(body);
         }
         self.deliver(lane, service, body, position);
@@ -90,6 +97,7 @@ impl Delivering {
                 let position = Position { clock, rank, index };
                 if entry.service == Service::Safe
                     && clock > stable
+                    && !mutant!(SafeAtHorizon)
                     && matches!(entry.state, EntryState::Waiting(_))
                 {
                     self.cursor = position;
@@ -103,6 +111,12 @@ impl Delivering {
         self.cursor = self.cursor.max(Position { clock: horizon + 1, rank: 0, index: 0 });
     }
 
+    /// Own messages go in front of those with the same clock.
+    #[cfg(stentor_mutants)]
+    pub(crate) fn break_ties(&mut self, own: u16) {
+        self.due.make_contiguous().sort_by_key(|due| (due.position.clock, due.position.rank != own));
+    }
+
     /// In the transitional configuration: delivers the rest up to the horizon, then what is not discarded
     /// (PROTOCOL V6.2).
     pub(crate) fn finish(&mut self, frames: &mut Retention, ending: &Ending) {
@@ -111,14 +125,15 @@ impl Delivering {
             if clock > ending.finals[usize::from(rank)] {
                 continue;
             }
-            let kept = clock <= ending.horizon || ending.obliged.contains(&rank);
+            let kept = clock <= ending.horizon || ending.obliged.contains(&rank) || mutant!(NothingDiscarded);
             for (index, entry) in (0u32..).zip(&mut frame.entries) {
                 let lane = (rank, entry.lane);
                 if matches!(entry.state, EntryState::Waiting(_)) && !kept {
                     if entry.service.is_ordered() {
                         cut_off.insert(lane);
                     }
-                    if cut_off.contains(&lane) {
+                    let spared = mutant!(DiscardedOvertaken) && !entry.service.is_ordered();
+                    if cut_off.contains(&lane) && !spared {
                         entry.state = EntryState::Done;
                         self.discarded += 1;
                     }

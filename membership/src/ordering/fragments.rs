@@ -44,7 +44,9 @@ impl Assembly {
         if partial.len > MAX_MESSAGE || piece.body.is_empty() {
             return Err(FrameError::Violation("a message beyond the largest size, or an empty piece"));
         }
-        partial.parts.push(piece.body.clone());
+        if piece.last || !mutant!(PieceLost) {
+            partial.parts.push(piece.body.clone());
+        }
         if !piece.last {
             return Ok(None);
         }

@@ -123,7 +123,8 @@ impl Ordering {
 
     /// The link to a member broke: a later one begins behind a hole (PROTOCOL V3.2).
     pub(crate) fn lose_link(&mut self, daemon: DaemonId) {
-        if let Some(rank) = self.rank_of(daemon).filter(|&rank| rank != self.me) {
+        if let Some(rank) = self.rank_of(daemon).filter(|&rank| rank != self.me && !mutant!(BrokenLinkReused))
+        {
             self.lost.insert(rank);
         }
     }
@@ -131,6 +132,12 @@ impl Ordering {
     /// From now on only resends change what is here (PROTOCOL V3.3).
     pub(crate) fn freeze(&mut self) {
         self.frozen = true;
+    }
+
+    /// What must never happen.
+    #[cfg(stentor_mutants)]
+    pub(crate) fn thaw(&mut self) {
+        self.frozen = false;
     }
 
     /// The members that data and progress of this view go to.
@@ -176,10 +183,13 @@ impl Ordering {
         horizon: u64,
         sent: Option<u64>,
     ) -> Result<(), FrameError> {
-        let Some(rank) = self.open_link(from, clock)? else { return Ok(()) };
+        let broken = || self.rank_of(from).filter(|_| mutant!(ClockAfterBreak) && !self.frozen);
+        let Some(rank) = self.open_link(from, clock)?.or_else(broken) else { return Ok(()) };
         self.check_horizon(horizon)?;
+        let stale = mutant!(ClockAfterBreak) && self.lost.contains(&rank);
         let rank = usize::from(rank);
-        if sent.is_none_or(|sent| sent <= self.received[rank]) {
+        let all_here = |sent| sent <= self.received[rank] || mutant!(HeartbeatBelieved);
+        if stale || sent.is_none_or(all_here) {
             self.clocks.hear(rank, clock);
         }
         self.clocks.see(rank, horizon);
@@ -304,7 +314,8 @@ impl Ordering {
 
     /// Delivers what regular configuration allows at the end (PROTOCOL V6.1).
     pub(crate) fn finish_regular(&mut self, ending: &Ending) {
-        self.delivering.advance(&mut self.frames, ending.horizon, ending.stable);
+        let stable = if mutant!(SafeAtEnd) { ending.horizon } else { ending.stable };
+        self.delivering.advance(&mut self.frames, ending.horizon, stable);
     }
 
     /// Delivers what the transitional configuration allows (PROTOCOL V6.2).
@@ -333,7 +344,7 @@ impl Ordering {
             return Err(FrameError::Violation("a clock beyond reason"));
         }
         let rank = self.rank_of(from).ok_or(FrameError::Violation("data of a view without its sender"))?;
-        Ok((!self.frozen && !self.lost.contains(&rank)).then_some(rank))
+        Ok(((!self.frozen || mutant!(DataAfterFreeze)) && !self.lost.contains(&rank)).then_some(rank))
     }
 
     fn check_horizon(&self, horizon: u64) -> Result<(), FrameError> {
@@ -382,7 +393,13 @@ impl Ordering {
     fn advance(&mut self) {
         self.clocks.advance();
         self.delivering.advance(&mut self.frames, self.clocks.horizon(), self.clocks.stable());
-        self.frames.forget(self.clocks.stable());
+        #[cfg(stentor_mutants)]
+        if mutant!(TieByArrival) {
+            self.delivering.break_ties(self.me);
+        }
+        if !mutant!(NothingForgotten) {
+            self.frames.forget(self.clocks.stable());
+        }
     }
 }
 

@@ -170,6 +170,9 @@ impl Outbox {
         }
         if let Some(lane) = self.large.take().and_then(|large| self.lanes.get_mut(&large)) {
             lane.sent = 0;
+            if mutant!(PartSentLost) {
+                self.bytes -= lane.queue.pop_front().map_or(0, |message| message.len());
+            }
         }
     }
 
@@ -199,7 +202,9 @@ impl Outbox {
         }
         if lane.blocked.is_some_and(|limit| lane.bytes <= limit / 2) {
             lane.blocked = None;
-            self.unblocked.push(number);
+            if !mutant!(RoomNotTold) {
+                self.unblocked.push(number);
+            }
         }
         if lane.queue.is_empty() {
             self.close(number);
