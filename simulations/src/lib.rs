@@ -20,6 +20,7 @@ mod faults;
 pub mod history;
 pub mod invariants;
 mod liveness;
+pub mod mutants;
 mod network;
 mod options;
 mod overrides;

@@ -95,6 +95,12 @@ const ALL: &[(&str, Check)] = &[
     ("G5 group warnings", group_warnings::check),
 ];
 
+/// The names of all guarantees.
+#[cfg(stentor_mutants)]
+pub(crate) fn promises() -> impl Iterator<Item = &'static str> {
+    ALL.iter().map(|(promise, _)| *promise)
+}
+
 /// Checks every guarantee; the first breach of each is told.
 pub fn check(history: &History) -> Vec<Violation> {
     let facts = Facts::new(history);

@@ -65,6 +65,9 @@ struct Arguments {
     /// Leave out these parts of the runs.
     #[arg(long, value_name = "PART", value_delimiter = ',', value_parser = part())]
     without: Vec<Part>,
+    /// Run cores with deliberate faults, all or those with these names, until each is caught.
+    #[arg(long, value_name = "NAME", num_args = 0.., value_delimiter = ',', conflicts_with_all = ["seeds", "seed", "time", "digest"])]
+    mutants: Option<Vec<String>>,
     /// Stop after this many failed seeds.
     #[arg(long, default_value_t = 5)]
     max_failures: u64,
@@ -118,6 +121,9 @@ impl Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Some(names) = arguments.mutants {
+        return mutants(&names);
+    }
     let overrides = arguments.overrides();
     let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let threads = arguments.threads.and_then(|threads| usize::try_from(threads).ok()).unwrap_or_else(cores);
@@ -141,6 +147,17 @@ fn main() -> ExitCode {
         shrinks: !arguments.no_shrink,
     };
     if search.run() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn mutants(names: &[String]) -> ExitCode {
+    match stentor_simulations::mutants::table(names, &mut std::io::stdout()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "{error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn say(text: &str) {
