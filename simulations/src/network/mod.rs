@@ -18,6 +18,9 @@ use self::link::{End, Link, State};
 use crate::dice::Dice;
 use crate::options::NetworkOptions;
 
+/// How many doubled datagrams come a second time so late that the view has changed meanwhile.
+const LATE_COPY_PERMILLE: u32 = 200;
+
 /// What the network wants to happen later.
 pub(crate) type Planned = Vec<(Timestamp, Arrival)>;
 
@@ -199,12 +202,16 @@ impl Network {
         if self.paths[from * self.hosts + at].free_at > now + self.options.queue {
             return Planned::new();
         }
-        let item = || Item::Datagram(datagram.clone());
-        (0..copies)
-            .map(|_| {
-                (self.arrival(link, to, datagram.len(), now), Arrival { link, to, sent: now, item: item() })
-            })
-            .collect()
+        let mut planned = Planned::new();
+        for copy in 0..copies {
+            let mut at = self.arrival(link, to, datagram.len(), now);
+            if copy > 0 && self.dice.chance(LATE_COPY_PERMILLE) {
+                at = at + self.dice.span(Duration::ZERO, self.options.idle_timeout);
+            }
+            let item = Item::Datagram(datagram.clone());
+            planned.push((at, Arrival { link, to, sent: now, item }));
+        }
+        planned
     }
 
     /// When something of `size` bytes arrives that is given to the wire now.
