@@ -175,6 +175,8 @@ mod planted {
         DisconnectUntold = "PROTOCOL G1",
         /// a change in a transitional configuration has the same id in all of them
         TowardForgotten = "PROTOCOL G1",
+        /// of several local receivers, the last one gets no copy
+        LastReceiverLeftOut = "PROTOCOL G2",
         /// a private message goes to whoever has that name at any daemon
         PrivateToNamesakes = "PROTOCOL G2",
         /// a sender that wants no copy gets one

@@ -271,7 +271,10 @@ impl Groups {
         let Ok(content) = Content::parse(content) else { return };
         self.delivered += 1;
         let own = (arrival.from == self.me).then_some(SessionId(arrival.lane));
-        let receivers = self.receivers(&content, own.filter(|_| discard_self && !mutant!(OwnCopyKept)));
+        let mut receivers = self.receivers(&content, own.filter(|_| discard_self && !mutant!(OwnCopyKept)));
+        if mutant!(LastReceiverLeftOut) && receivers.len() > 1 {
+            receivers = receivers[..receivers.len() - 1].into();
+        }
         if receivers.is_empty() {
             return;
         }
