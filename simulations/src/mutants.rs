@@ -22,7 +22,6 @@ pub fn table(names: &[String], out: &mut impl std::io::Write) -> anyhow::Result<
 
 #[cfg(stentor_mutants)]
 mod planted {
-    use std::collections::BTreeMap;
     use std::io::Write;
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::sync::{Mutex, PoisonError};
@@ -130,12 +129,15 @@ simulator does to a cluster. This file is what `cargo mutants-table > simulation
 
     /// How many mutants were caught, and how many by each promise.
     fn summary(hunts: &[Hunt]) -> String {
-        let mut by: BTreeMap<&str, usize> = invariants::promises().map(|promise| (promise, 0)).collect();
+        let mut by: Vec<(&str, usize)> = invariants::promises().map(|promise| (promise, 0)).collect();
         let caught: Vec<&Outcome> = hunts.iter().filter_map(|hunt| hunt.caught.as_ref()).collect();
         for promise in caught.iter().flat_map(|outcome| promises(outcome)) {
-            *by.entry(promise).or_default() += 1;
+            match by.iter_mut().find(|(known, _)| *known == promise) {
+                Some((_, count)) => *count += 1,
+                None => by.push((promise, 1)),
+            }
         }
         let by: Vec<String> = by.iter().map(|(promise, count)| format!("{promise} {count}")).collect();
-        format!("{} of {} caught. By promise: {}.", caught.len(), hunts.len(), by.join(", "))
+        format!("{} of {} caught. How many each promise saw: {}.", caught.len(), hunts.len(), by.join(", "))
     }
 }
