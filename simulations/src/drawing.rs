@@ -87,10 +87,17 @@ struct Drawing {
     out: String,
     scale: Scale,
     hosts: usize,
-    /// By daemon, time and class: the messages that it sent or delivered at once, and more about them.
-    lists: BTreeMap<(usize, Timestamp, &'static str), (Vec<String>, Vec<String>)>,
+    /// By daemon, time and class: the messages that it sent or delivered at once.
+    lists: BTreeMap<(usize, Timestamp, &'static str), List>,
     /// By daemon: where its last label is.
     labels: BTreeMap<usize, f64>,
+}
+
+/// Messages that stand together: their numbers, and more about them.
+#[derive(Default)]
+struct List {
+    numbers: Vec<String>,
+    texts: Vec<String>,
 }
 
 impl Drawing {
@@ -186,14 +193,14 @@ impl Drawing {
     }
 
     fn list(&mut self, host: usize, at: Timestamp, class: &'static str, send: usize, more: &str) {
-        let (numbers, texts) = self.lists.entry((host, at, class)).or_default();
+        let List { numbers, texts } = self.lists.entry((host, at, class)).or_default();
         numbers.push(send.to_string());
         texts.push(more.to_owned());
     }
 
     /// What was sent and delivered: one text for each daemon and time, so that none hides another.
     fn lists(&mut self) {
-        for ((host, at, class), (numbers, texts)) in std::mem::take(&mut self.lists) {
+        for ((host, at, class), List { numbers, texts }) in std::mem::take(&mut self.lists) {
             let (x, y, title) = (column(host), self.scale.place(at), escape(&texts.join("\n")));
             let numbers = numbers.join(" ");
             if class == "send" {
