@@ -1,7 +1,7 @@
 //! Deliberate faults of the core, to show that the checks of the simulator can see.
 //!
 //! `mutant!(Name)` in the core is false, and what depends on it is not compiled in. Only with `--cfg stentor_mutants`,
-//! which no release can have, is it true while that mutant is [planted](Mutant::plant) in the thread.
+//! which no release can have, is it true while that mutant is planted in the thread.
 
 #[cfg(all(stentor_mutants, not(debug_assertions)))]
 compile_error!("a core with planted faults is for simulations only; they keep debug assertions");
