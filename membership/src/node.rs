@@ -13,7 +13,7 @@ use crate::agreement::Agreement;
 use crate::config::{Config, ConfigError};
 use crate::detector::Detector;
 use crate::error::FrameError;
-use crate::event::{CloseReason, Event, Transmit};
+use crate::event::{CloseReason, Event, IDLE_EVENTS, Transmit};
 use crate::groups::Groups;
 use crate::id::{DaemonId, MemberName, ViewId};
 use crate::name::GroupName;
@@ -245,6 +245,9 @@ impl Node {
         }
         if self.detector.heartbeat_due(self.now) {
             self.send_heartbeats();
+            // Now and then, and not after every burst: under load the next one needs it again.
+            self.events.shrink_to(IDLE_EVENTS);
+            self.groups.shrink();
         }
         self.agreement.handle_timeout(&mut self.ordering, self.now);
         self.settle();

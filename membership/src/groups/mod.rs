@@ -76,7 +76,16 @@ impl Groups {
 
     /// Moves what happened to the end of `events`.
     pub(crate) fn take_events(&mut self, events: &mut VecDeque<Event>) {
-        events.append(&mut self.events);
+        if events.is_empty() {
+            // Mostly: then nothing is moved.
+            std::mem::swap(events, &mut self.events);
+        } else {
+            events.append(&mut self.events);
+        }
+    }
+
+    /// Gives back the memory of a burst.
+    pub(crate) fn shrink(&mut self) {
         self.events.shrink_to(IDLE_EVENTS);
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::Node;
-use crate::event::{Channel, Event, IDLE_EVENTS, Transmit};
+use crate::event::{Channel, Event, Transmit};
 use crate::id::{DaemonId, SessionId};
 use crate::ordering::{Outgoing, Urgency};
 use crate::time::Timestamp;
@@ -46,9 +46,6 @@ impl Node {
         let live = |lane: &u32| self.groups.sessions.get(SessionId(*lane)).is_some();
         let unblocked = self.outbox.take_unblocked().into_iter().filter(live);
         self.events.extend(unblocked.map(|lane| Event::Unblocked(SessionId(lane))));
-        if self.events.is_empty() {
-            self.events.shrink_to(IDLE_EVENTS);
-        }
         self.events.pop_front()
     }
 
