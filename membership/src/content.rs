@@ -120,6 +120,17 @@ impl Content {
         Ok(Self { encoded, tag_at })
     }
 
+    /// Bytes whose first `targets_len` are known to be valid destinations.
+    pub(crate) fn with_known_targets(encoded: Bytes, targets_len: usize) -> Option<Self> {
+        let tag_at = u32::try_from(targets_len).ok()?;
+        (encoded.len() >= targets_len + 2).then_some(Self { encoded, tag_at })
+    }
+
+    /// The bytes of the destinations.
+    pub(crate) fn targets_len(&self) -> usize {
+        self.tag_at()
+    }
+
     /// The destinations as they were written, in order.
     pub fn targets(&self) -> impl Iterator<Item = &str> {
         let mut at = 1;

@@ -177,6 +177,8 @@ mod planted {
         TowardForgotten = "PROTOCOL G1",
         /// of several local receivers, the last one gets no copy
         LastReceiverLeftOut = "PROTOCOL G2",
+        /// who gets a sender's messages is not worked out anew when a group changes
+        RouteKept = "PROTOCOL G2",
         /// a private message goes to whoever has that name at any daemon
         PrivateToNamesakes = "PROTOCOL G2",
         /// a sender that wants no copy gets one

@@ -1,5 +1,6 @@
 //! Process groups on top of the ordered stream: names, members, and who gets what (PROTOCOL G).
 
+mod routes;
 mod sessions;
 mod sync;
 mod table;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use self::routes::Routes;
 use self::sessions::Sessions;
 pub use self::sync::{Body, Origin, SyncPart};
 use self::sync::{Exchange, parts, virtual_synchrony_sets};
@@ -36,6 +38,8 @@ pub(crate) struct Groups {
     origin: Origin,
     /// Reliable and Fifo messages that came before the table was complete (PROTOCOL G3.3).
     waiting: Vec<(DaemonId, Delivery)>,
+    /// Who gets what of the last senders.
+    routes: Routes,
     /// Groups that were told of a transitional configuration and got no view since.
     signalled: BTreeSet<GroupName>,
     events: VecDeque<Event>,
@@ -62,6 +66,7 @@ impl Groups {
             exchange: None,
             origin: Origin { complete: view, companions: vec![me] },
             waiting: Vec::new(),
+            routes: Routes::default(),
             signalled: BTreeSet::new(),
             events: VecDeque::new(),
             delivered: 0,
@@ -114,6 +119,7 @@ impl Groups {
         limit: usize,
         has_queue: impl Fn(SessionId) -> bool,
     ) -> Result<(SessionId, Option<SessionId>), ConnectError> {
+        self.routes.clear();
         let Self { sessions, gone, .. } = self;
         // Closed sessions count as long as something of them is under way: else sessions that come and go while
         // nothing can be sent would fill memory.
@@ -125,6 +131,7 @@ impl Groups {
 
     /// Ends a session; gives its name if the others have to be told.
     pub(crate) fn close(&mut self, session: SessionId, under_way: bool) -> Option<SessionName> {
+        self.routes.clear();
         let closed = self.sessions.close(session)?;
         if !under_way && !closed.has_joined {
             return None;
@@ -136,7 +143,14 @@ impl Groups {
     /// An ordered or reliable message is due. `toward` is set in the transitional configuration.
     pub(crate) fn deliver(&mut self, from: DaemonId, delivery: Delivery, toward: Option<ViewId>) {
         let Delivery { lane, service, position, .. } = delivery;
+        let arrival = Arrival { from, lane, service, transitional: toward.is_some() };
+        if self.deliver_as_before(&arrival, &delivery.body) {
+            return;
+        }
         let Some((body, rest)) = Body::decode(&delivery.body) else { return };
+        if !matches!(body, Body::Multicast { .. }) {
+            self.routes.clear();
+        }
         match body {
             Body::Sync(part) => self.deliver_sync(from, part, position, toward),
             _ if !self.is_complete() => {
@@ -146,8 +160,7 @@ impl Groups {
                 }
             }
             Body::Multicast { sender, discard_self } => {
-                let arrival = Arrival { from, lane, service, transitional: toward.is_some() };
-                self.deliver_multicast(&arrival, sender, discard_self, rest);
+                self.deliver_multicast(&arrival, sender, discard_self, &delivery.body, rest);
             }
             Body::Join { session, group } => {
                 let member = Member { daemon: from, name: session, lane };
@@ -187,7 +200,7 @@ impl Groups {
         match Body::decode(body) {
             Some((Body::Multicast { sender, discard_self }, rest)) if self.is_complete() => {
                 let arrival = Arrival { from, lane, service: Service::Unreliable, transitional: false };
-                self.deliver_multicast(&arrival, sender, discard_self, rest);
+                self.deliver_multicast(&arrival, sender, discard_self, body, rest);
             }
             _ => self.dropped_unreliable += 1,
         }
@@ -245,6 +258,7 @@ impl Groups {
     /// All syncs are here: the new table stands, and the groups that changed are told (PROTOCOL G3, G4).
     fn complete(&mut self, position: Position) {
         let Some(exchange) = self.exchange.take() else { return };
+        self.routes.clear();
         let (table, origins) = exchange.finish(self.me);
         let old = std::mem::replace(&mut self.table, table);
         let mine = origins.get(&self.me);
@@ -275,25 +289,53 @@ impl Groups {
         arrival: &Arrival,
         sender: SessionName,
         discard_self: bool,
+        message: &Bytes,
         content: Bytes,
     ) {
         let Ok(content) = Content::parse(content) else { return };
-        self.delivered += 1;
         let own = (arrival.from == self.me).then_some(SessionId(arrival.lane));
         let mut receivers = self.receivers(&content, own.filter(|_| discard_self && !mutant!(OwnCopyKept)));
         if mutant!(LastReceiverLeftOut) && receivers.len() > 1 {
             receivers = receivers[..receivers.len() - 1].into();
         }
+        let sender = MemberName { daemon: arrival.from.name, session: sender };
+        self.routes.remember((arrival.from, arrival.lane), message, &content, sender, &receivers);
+        self.push_message(arrival, sender, receivers, content);
+    }
+
+    /// Delivers a multicast to whom the last ones of its sender to the same destinations went; false if there is none.
+    fn deliver_as_before(&mut self, arrival: &Arrival, message: &Bytes) -> bool {
+        if !self.is_complete() {
+            return false;
+        }
+        let Some((route, content)) = self.routes.find(arrival.from, arrival.lane, message) else {
+            return false;
+        };
+        let (sender, receivers) = (route.sender, route.receivers.clone());
+        self.push_message(arrival, sender, receivers, content);
+        true
+    }
+
+    fn push_message(
+        &mut self,
+        arrival: &Arrival,
+        sender: MemberName,
+        receivers: Arc<[SessionId]>,
+        content: Content,
+    ) {
+        self.delivered += 1;
         if receivers.is_empty() {
             return;
         }
+        let Arrival { service, transitional, .. } = *arrival;
+        let view = self.view;
         self.events.push_back(Event::Message(Message {
             receivers,
-            sender: MemberName { daemon: arrival.from.name, session: sender },
-            service: arrival.service,
+            sender,
+            service,
             content,
-            view: self.view,
-            transitional: arrival.transitional,
+            view,
+            transitional,
         }));
     }
 
