@@ -130,8 +130,8 @@ impl Peer {
     /// # Errors
     /// If the daemon has closed the connection.
     pub async fn frame(&mut self, content: &[u8]) -> Result<()> {
-        self.say(&u32::try_from(content.len())?.to_le_bytes()).await?;
-        self.say(content).await
+        // At once: the daemon may end the connection for its length alone.
+        self.say(&[&u32::try_from(content.len())?.to_le_bytes(), content].concat()).await
     }
 
     /// Ends the stream.
