@@ -6,10 +6,12 @@ use std::process::{ChildStdin, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use rand::rngs::ChaCha12Rng;
+use rand::{RngExt, SeedableRng};
 use stentor_tests::binary::example;
 use stentor_tests::cluster::{Cluster, Plan};
 use stentor_tests::process::Process;
-use stentor_tests::scenario::scenario;
+use stentor_tests::scenario::{say, scenario};
 use stentor_tests::wait::{PATIENCE, until};
 
 /// A running `kv`.
@@ -110,6 +112,66 @@ fn the_replicated_map_is_the_same_everywhere() -> Result<()> {
         ensure!(second == third && second.len() == 3, "{second:?} and {third:?}");
         two.end().await?;
         three.end().await?;
+        cluster.finish().await
+    })
+}
+
+/// Chooses a seed.
+const SEED: &str = "STENTOR_KV_SEED";
+
+#[test]
+fn parted_maps_become_one_whoever_comes_and_goes() -> Result<()> {
+    const STEPS: usize = 25;
+    // Built before the clock starts.
+    let kv = example("kv")?;
+    let seed = match std::env::var(SEED) {
+        Ok(seed) => seed.parse()?,
+        Err(_) => rand::random(),
+    };
+    say(&format!("seed {seed}"));
+    scenario(Duration::from_secs(180), async {
+        let mut random = ChaCha12Rng::seed_from_u64(seed);
+        let cluster = Plan::new(&["a", "b", "c"]).proxied_by(seed).start().await?;
+        let mut replicas = vec![Replica::start(&kv, &cluster, "b", "r0")?];
+        for step in 1..STEPS {
+            match random.random_range(0..10) {
+                0..3 => {
+                    let daemon = ["a", "b", "c"][random.random_range(0..3)];
+                    replicas.push(Replica::start(&kv, &cluster, daemon, &format!("r{step}"))?);
+                }
+                3 if replicas.len() > 1 => {
+                    // Killed: a daemon that sees the end of a connection tells the others.
+                    drop(replicas.swap_remove(random.random_range(0..replicas.len())));
+                }
+                4 if replicas.len() > 1 => {
+                    replicas.swap_remove(random.random_range(0..replicas.len())).end().await?;
+                }
+                5 => cluster.network()?.split(&[&["a"], &["b", "c"]]),
+                6 => cluster.network()?.split(&[&["a", "b"], &["c"]]),
+                7..9 => cluster.network()?.heal(),
+                _ => {}
+            }
+            for (number, replica) in replicas.iter_mut().enumerate() {
+                replica.say(&format!("set key{} {step}.{number}", random.random_range(0..20)))?;
+            }
+            // Shorter and longer than views take to form.
+            tokio::time::sleep(Duration::from_millis(random.random_range(0..1000))).await;
+        }
+        cluster.network()?.heal();
+        // What the last one says in one view with all others is the end of the order.
+        cluster.until_view(&["a", "b", "c"]).await?;
+        let last = replicas.len() - 1;
+        replicas[last].say("set the end")?;
+        let mut dumps = Vec::new();
+        for replica in &mut replicas {
+            dumps.push(replica.dump("the", "end").await?);
+        }
+        for dump in &dumps {
+            ensure!(*dump == dumps[0], "the maps differ: {dumps:#?}");
+        }
+        for replica in replicas {
+            replica.end().await?;
+        }
         cluster.finish().await
     })
 }
