@@ -38,6 +38,8 @@ pub struct Log {
     pub refused: BTreeSet<u32>,
     /// Whether everything that was due has had its time to arrive. Only such a log can lack something.
     pub settled: bool,
+    /// Whether the session was closed in order: the daemon has confirmed that it took all that was accepted.
+    pub closed: bool,
 }
 
 /// One step of a log.
@@ -125,7 +127,7 @@ impl fmt::Display for What {
 impl Log {
     /// An empty log.
     pub const fn new(member: MemberName, run: u32) -> Self {
-        Self { member, run, entries: Vec::new(), refused: BTreeSet::new(), settled: false }
+        Self { member, run, entries: Vec::new(), refused: BTreeSet::new(), settled: false, closed: false }
     }
 
     /// What it sent, in order.

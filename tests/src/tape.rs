@@ -52,20 +52,13 @@ impl Tape {
 
     /// What is on record so far.
     pub fn log(&self) -> Log {
-        let record = self.record();
-        let mut log = record.log.clone();
-        log.refused.extend(record.refused());
-        log
+        self.record().complete(|log| log.clone())
     }
 
     /// Takes what is on record; nothing is left.
     pub fn take(&self) -> Log {
-        let mut record = self.record();
-        let refused: Vec<u32> = record.refused().collect();
-        let empty = Log::new(record.log.member, record.log.run);
-        let mut log = std::mem::replace(&mut record.log, empty);
-        log.refused.extend(refused);
-        log
+        let empty = |log: &mut Log| std::mem::replace(log, Log::new(log.member, log.run));
+        self.record().complete(empty)
     }
 
     /// How the session ended, if it did.
@@ -130,6 +123,15 @@ impl Tape {
 impl Record {
     fn push(&mut self, what: What) {
         self.log.entries.push(Entry { at: Instant::now(), what });
+    }
+
+    /// The log as `get` gets it, with what is known beside it.
+    fn complete(&mut self, get: impl FnOnce(&mut Log) -> Log) -> Log {
+        let refused: Vec<u32> = self.refused().collect();
+        let mut log = get(&mut self.log);
+        log.refused.extend(refused);
+        log.closed = matches!(self.ended, Some(End::Closed));
+        log
     }
 
     /// The numbers of the messages that the daemon refused.

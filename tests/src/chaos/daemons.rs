@@ -13,8 +13,8 @@ use crate::process::Signal;
 use crate::wait::{PATIENCE, until};
 
 /// A message that is much larger than a frame must fit, and what may wait for a client.
-const MAX_MESSAGE: &str = "2MiB";
-const CLIENT_QUEUE: &str = "4MiB";
+const MAX_MESSAGE: &str = "1600KiB";
+const CLIENT_QUEUE: &str = "2MiB";
 
 /// What a daemon may hold: its own and the others' windows, what waits for links and clients, and room for a heap that
 /// was once fuller.

@@ -61,6 +61,8 @@ pub(crate) struct Judgement {
     pub(crate) report: Report,
     /// What else was wrong.
     pub(crate) trouble: Option<anyhow::Error>,
+    /// Clients that were cut off because they read too slowly.
+    pub(crate) slow: u64,
     /// From the end of the faults to one view, and from there until everything was delivered.
     pub(crate) rest: [Duration; 2],
 }
@@ -92,7 +94,8 @@ impl Epoch {
         let everybody: Arc<[String]> =
             cast.iter().map(|(daemon, name)| format!("#{name}#{}", daemons.name(*daemon))).collect();
         // Hundreds of messages a second in all.
-        let pace = Duration::from_millis(random.random_range(5..60));
+        let pace =
+            Duration::from_millis(if random.random_bool(0.15) { 2 } else { random.random_range(5..60) });
         for (daemon, name) in cast {
             let worker = Worker::new(Role {
                 name,
@@ -182,6 +185,8 @@ impl Epoch {
         let killed = killed.iter().map(|daemon| daemons.name(*daemon)).collect();
         let tapes = self.tapes.take();
         let ends = tapes.iter().try_for_each(|tape| right_end(tape, &killed));
+        let slow = tapes.iter().filter(|tape| is_too_slow(tape)).count();
+        let slow = u64::try_from(slow).unwrap_or(u64::MAX);
         let empty = if peace.is_ok() { daemons.until_empty().await } else { Ok(()) };
         let logs = tapes.iter().map(Tape::take).map(|log| Log { settled: settled.contains(&log.run), ..log });
         let logs: Vec<Log> = logs.collect();
@@ -195,7 +200,7 @@ impl Epoch {
         };
         let logs_turned = turn_logs(daemons);
         let trouble = [peace, ended, ends, empty, logs_turned].into_iter().find_map(Result::err);
-        (self, Judgement { logs, report, trouble, rest })
+        (self, Judgement { logs, report, trouble, slow, rest })
     }
 
     /// Waits until all is well again and all clients have got everything; `settled` gets their runs.
@@ -277,6 +282,11 @@ impl Drop for Slow {
     fn drop(&mut self) {
         self.0.set_reading(true);
     }
+}
+
+fn is_too_slow(tape: &Tape) -> bool {
+    let too_slow = GoodbyeCode::TooSlow;
+    matches!(tape.ended(), Some(End::Lost(Disconnected::Goodbye { code, .. })) if code == too_slow)
 }
 
 /// Whether a session ended as sessions may: by itself, with its daemon, or cut as too slow.

@@ -23,6 +23,8 @@ pub struct Totals {
     pub faults: BTreeMap<&'static str, u64>,
     /// Sessions that were opened.
     pub sessions: u64,
+    /// Clients that were cut off because they read too slowly.
+    pub slow: u64,
     /// Messages that clients sent.
     pub sent: u64,
     /// Messages that clients got.
@@ -48,6 +50,7 @@ impl Totals {
             epochs: 0,
             faults: KINDS.iter().map(|kind| (*kind, 0)).collect(),
             sessions: 0,
+            slow: 0,
             sent: 0,
             received: 0,
             views: 0,
@@ -68,6 +71,7 @@ impl Totals {
             *self.checked.entry(property).or_default() += checked;
         }
         self.violations += u64::from(judgement.ensure().is_err());
+        self.slow += judgement.slow;
         self.peak = self.peak.max(peak);
         for (longest, now) in self.longest.iter_mut().zip(judgement.rest) {
             *longest = now.max(*longest);
@@ -107,9 +111,10 @@ impl Totals {
         let [view, delivered] = self.longest.map(|time| time.as_secs_f64());
         let _ = write!(
             line,
-            " {} sessions, {} sent, {} received, {} views, {} group views, {} MiB at most, one view after {view:.1} s, \
+            " {} sessions, {} too slow, {} sent, {} received, {} views, {} group views, {} MiB at most, one view after {view:.1} s, \
              all delivered after {delivered:.1} s at most, {} violations in {} epochs",
             self.sessions,
+            self.slow,
             self.sent,
             self.received,
             self.views,

@@ -1,5 +1,5 @@
 //! L1 and E5: what a client sent arrives at every other one that was a member by then, if their daemons have not been
-//! apart since. Clients of one daemon never are.
+//! apart since. Clients of one daemon never are, and what they sent arrives after they have closed, too.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Instant;
@@ -11,10 +11,10 @@ use super::history::{History, Session, Stay};
 use crate::log::{MessageId, Sent, What};
 
 pub(super) fn check(history: &History<'_>, findings: &mut Findings) {
-    let settled = history.logs.iter().filter(|session| session.log.settled);
-    let settled: Vec<_> = settled.filter_map(Standing::new).collect();
-    for sender in &settled {
-        for receiver in &settled {
+    let lasting = history.logs.iter().filter(|session| session.log.settled || session.log.closed);
+    let senders: Vec<_> = lasting.filter_map(Standing::new).collect();
+    for sender in &senders {
+        for receiver in senders.iter().filter(|receiver| receiver.session.log.settled) {
             let Some(since) = together_since(sender, receiver) else { continue };
             for entry in &sender.session.log.entries {
                 let What::Send(sent) = &entry.what else { continue };
@@ -29,7 +29,7 @@ pub(super) fn check(history: &History<'_>, findings: &mut Findings) {
     }
 }
 
-/// Where a client that lasted to the end stands then.
+/// Where a client stands at its end.
 struct Standing<'a> {
     session: &'a Session<'a>,
     /// When it saw the first sign of life.
@@ -84,17 +84,19 @@ fn lasting(session: &Session<'_>, stay: &Stay<'_>) -> Option<Membership> {
 }
 
 /// Since when what one sends has to reach the other.
-fn together_since(one: &Standing<'_>, two: &Standing<'_>) -> Option<Instant> {
-    let begin = one.begin.max(two.begin);
-    if one.session.member().daemon == two.session.member().daemon {
-        return Some(begin);
+fn together_since(sender: &Standing<'_>, receiver: &Standing<'_>) -> Option<Instant> {
+    if sender.session.member().daemon == receiver.session.member().daemon {
+        return Some(receiver.begin);
+    }
+    if !sender.session.log.settled {
+        return None;
     }
     // Who is in the last view of a group with another was connected to it since the last network change there.
-    let common = one.groups.iter().filter_map(|(group, mine)| {
-        let theirs = two.groups.get(group).filter(|theirs| theirs.view == mine.view)?;
+    let common = sender.groups.iter().filter_map(|(group, mine)| {
+        let theirs = receiver.groups.get(group).filter(|theirs| theirs.view == mine.view)?;
         Some(mine.connected.max(theirs.connected))
     });
-    common.min().map(|connected| connected.max(begin))
+    common.min().map(|connected| connected.max(receiver.begin))
 }
 
 #[cfg(test)]
@@ -143,6 +145,18 @@ mod tests {
         let (one, two) = both();
         let (one, two) = (one.network(3, &[1, 2], &[1]), two.network(3, &[1, 2], &[2]));
         assert_eq!(violations(&[one.done(), two.send(1).got(2, 1).done()]), 1);
+    }
+
+    #[test]
+    fn what_was_sent_before_closing_arrives_at_the_same_daemon() {
+        let both = || (log(1).join(1), log(2).at_daemon_of(1).send(0));
+        let (one, two) = both();
+        assert_eq!(violations(&[one.got(2, 0).done(), two.closed()]), 0);
+        let (one, two) = both();
+        assert_eq!(violations(&[one.done(), two.closed()]), 1);
+        let (one, two) = both();
+        assert_eq!(violations(&[one.done(), two.cut()]), 0, "it broke off");
+        assert_eq!(violations(&[log(1).join(1).done(), log(2).send(0).closed()]), 0, "of another daemon");
     }
 
     #[test]

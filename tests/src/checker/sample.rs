@@ -161,6 +161,12 @@ impl Sample {
         self.log
     }
 
+    /// It closed in order, before everything due had its time.
+    pub(super) fn closed(mut self) -> Log {
+        (self.log.settled, self.log.closed) = (false, true);
+        self.log
+    }
+
     /// Everything due had its time.
     pub(super) fn done(self) -> Log {
         self.log
