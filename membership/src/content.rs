@@ -10,13 +10,19 @@ use crate::name::{GroupName, NameError};
 /// Destinations, tag and payload of a multicast, checked.
 ///
 /// Layout: a count byte; for each destination a length byte and its name; the tag in two bytes, little-endian;
-/// the payload up to the end.
+/// the payload up to the end. If the highest bit of the count byte is set, attributes stand between tag and payload:
+/// their length in two bytes, little-endian, and the bytes. They carry what one kind of door needs to hand a message
+/// over exactly as it was taken; programs of other doors do not see them.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Content {
     encoded: Bytes,
     /// Where the tag begins.
     tag_at: u32,
+    payload_at: u32,
 }
+
+/// Set in the count byte if there are attributes.
+const WITH_ATTRIBUTES: u8 = 0x80;
 
 /// One destination of a multicast.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,13 +58,18 @@ pub enum ContentError {
     #[error(transparent)]
     Name(#[from] NameError),
     /// A destination that is not even text, or the end came too early.
-    #[error("malformed multicast: it ends inside its destinations or one of them is not text")]
+    #[error("malformed multicast: it ends before its payload or one of its destinations is not text")]
     Malformed,
+    /// More attributes than [`Content::MAX_ATTRIBUTES`].
+    #[error("{0} bytes of attributes: at most 4096 are allowed")]
+    Attributes(usize),
 }
 
 impl Content {
     /// The most destinations of one multicast.
     pub const MAX_TARGETS: usize = 100;
+    /// The most bytes of attributes.
+    pub const MAX_ATTRIBUTES: usize = 4096;
 
     /// Encodes a multicast.
     ///
@@ -80,21 +91,41 @@ impl Content {
         tag: u16,
         payload: &[u8],
     ) -> Result<(), ContentError> {
+        out.reserve(payload.len() + 3 + targets.len() * 24);
+        Self::put_head(out, targets, tag, &[])?;
+        out.put_slice(payload);
+        Ok(())
+    }
+
+    /// Appends what stands in front of the payload to `out`; leaves `out` as it was on an error.
+    ///
+    /// # Errors
+    /// As [`Content::new`], and [`ContentError::Attributes`].
+    pub fn put_head<S: AsRef<str>>(
+        out: &mut BytesMut,
+        targets: &[S],
+        tag: u16,
+        attributes: &[u8],
+    ) -> Result<(), ContentError> {
         let count =
             u8::try_from(targets.len()).ok().filter(|c| (1..=Self::MAX_TARGETS).contains(&(*c).into()));
         let count = count.ok_or(ContentError::Targets(targets.len()))?;
         for target in targets {
             Target::parse(target.as_ref())?;
         }
-        out.reserve(payload.len() + 3 + targets.len() * 24);
-        out.put_u8(count);
+        let length = u16::try_from(attributes.len()).ok().filter(|l| usize::from(*l) <= Self::MAX_ATTRIBUTES);
+        let length = length.ok_or(ContentError::Attributes(attributes.len()))?;
+        out.put_u8(if length == 0 { count } else { count | WITH_ATTRIBUTES });
         for name in targets.iter().map(AsRef::as_ref) {
             // A valid name is at most 66 bytes: `#`, 32, `#`, 32.
             out.put_u8(u8::try_from(name.len()).unwrap_or(u8::MAX));
             out.put_slice(name.as_bytes());
         }
         out.put_u16_le(tag);
-        out.put_slice(payload);
+        if length > 0 {
+            out.put_u16_le(length);
+            out.put_slice(attributes);
+        }
         Ok(())
     }
 
@@ -103,7 +134,8 @@ impl Content {
     /// # Errors
     /// [`ContentError`] if they are not what [`Content::new`] makes.
     pub fn parse(encoded: Bytes) -> Result<Self, ContentError> {
-        let count = usize::from(*encoded.first().ok_or(ContentError::Malformed)?);
+        let first = *encoded.first().ok_or(ContentError::Malformed)?;
+        let count = usize::from(first & !WITH_ATTRIBUTES);
         if !(1..=Self::MAX_TARGETS).contains(&count) {
             return Err(ContentError::Targets(count));
         }
@@ -113,11 +145,21 @@ impl Content {
             Target::parse(name)?;
             at += 1 + name.len();
         }
-        if encoded.len() < at + 2 {
+        let mut payload_at = at + 2;
+        if first & WITH_ATTRIBUTES != 0 {
+            let length = encoded.get(payload_at..payload_at + 2).ok_or(ContentError::Malformed)?;
+            let length = usize::from(u16::from_le_bytes([length[0], length[1]]));
+            if length > Self::MAX_ATTRIBUTES {
+                return Err(ContentError::Attributes(length));
+            }
+            payload_at += 2 + length;
+        }
+        if encoded.len() < payload_at {
             return Err(ContentError::Malformed);
         }
-        let tag_at = u32::try_from(at).map_err(|_| ContentError::Malformed)?;
-        Ok(Self { encoded, tag_at })
+        let position = |at| u32::try_from(at).map_err(|_| ContentError::Malformed);
+        let (tag_at, payload_at) = (position(at)?, position(payload_at)?);
+        Ok(Self { encoded, tag_at, payload_at })
     }
 
     /// Bytes whose first `targets_len` are known to be valid destinations.
@@ -152,7 +194,18 @@ impl Content {
 
     /// What the sender sent.
     pub fn payload(&self) -> Bytes {
-        self.encoded.slice(self.tag_at() + 2..)
+        self.encoded.slice(self.payload_at as usize..)
+    }
+
+    /// What the sender's door noted for doors of its kind; empty for most messages.
+    pub fn attributes(&self) -> &[u8] {
+        let from = self.tag_at() + 4;
+        self.encoded.get(from..self.payload_at as usize).unwrap_or_default()
+    }
+
+    /// Everything in front of the payload, encoded: equal for messages that differ in their payload alone.
+    pub fn head(&self) -> &[u8] {
+        &self.encoded[..self.payload_at as usize]
     }
 
     /// The whole in its encoded form.
@@ -173,7 +226,7 @@ fn target_at(encoded: &[u8], at: usize) -> Option<&str> {
 impl std::fmt::Debug for Content {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let targets: Vec<_> = self.targets().collect();
-        write!(f, "Content {{ {targets:?}, {} bytes }}", self.encoded.len() - self.tag_at() - 2)
+        write!(f, "Content {{ {targets:?}, {} bytes }}", self.encoded.len() - self.payload_at as usize)
     }
 }
 
@@ -198,12 +251,33 @@ mod tests {
         assert!(matches!(Content::new(&["#g"], 0, b""), Err(ContentError::Name(_))));
     }
 
+    #[test]
+    fn attributes_stand_beside_the_payload_and_change_nothing_else() {
+        let mut encoded = BytesMut::new();
+        Content::put_head(&mut encoded, &["g", "h"], 7, b"as it came").unwrap();
+        let head = encoded.clone();
+        encoded.put_slice(b"hello");
+        let content = Content::parse(encoded.freeze()).unwrap();
+        assert_eq!(content.targets().collect::<Vec<_>>(), ["g", "h"]);
+        assert_eq!((content.tag(), content.payload().as_ref()), (7, b"hello".as_ref()));
+        assert_eq!((content.attributes(), content.head()), (b"as it came".as_ref(), head.as_ref()));
+        for length in 0..head.len() {
+            let cut = content.encoded().slice(..length);
+            assert_eq!(Content::parse(cut), Err(ContentError::Malformed), "cut at {length}");
+        }
+        let plain = Content::new(&["g"], 7, b"hello").unwrap();
+        assert_eq!(plain.attributes(), b"");
+        let mut out = BytesMut::new();
+        let long = Content::put_head(&mut out, &["g"], 0, &[0; Content::MAX_ATTRIBUTES + 1]);
+        assert_eq!((long, out.len()), (Err(ContentError::Attributes(4097)), 0));
+    }
+
     proptest! {
         #[test]
         fn arbitrary_bytes_are_refused_or_read_within_bounds(bytes: Vec<u8>) {
             if let Ok(content) = Content::parse(Bytes::from(bytes)) {
                 prop_assert!(content.targets().count() <= Content::MAX_TARGETS);
-                let _ = (content.tag(), content.payload());
+                let _ = (content.tag(), content.payload(), content.attributes());
             }
         }
     }
