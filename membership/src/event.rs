@@ -113,6 +113,9 @@ pub struct Membership {
     pub group: GroupName,
     /// The identity of its new view.
     pub view: GroupViewId,
+    /// Counts the group's views in the daemons' view: 1 after a network change and for a new group, one more with each
+    /// join, leave and disconnect. 0 if nobody is left.
+    pub index: u32,
     /// All its members, sorted by daemon and name.
     pub members: Arc<[MemberName]>,
     /// What changed it.

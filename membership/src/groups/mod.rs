@@ -14,7 +14,7 @@ use self::routes::Routes;
 use self::sessions::Sessions;
 pub use self::sync::{Body, Origin, SyncPart};
 use self::sync::{Exchange, parts, virtual_synchrony_sets};
-use self::table::{Member, Table};
+use self::table::{Group, Member, Table};
 use crate::content::{Content, Target};
 use crate::error::ConnectError;
 use crate::event::{Cause, Event, IDLE_EVENTS, Membership, Message};
@@ -406,7 +406,8 @@ impl Groups {
         if mutant!(MembersUnsorted) {
             members = members.iter().rev().copied().collect();
         }
-        let membership = Membership { receivers, group: name, view, members, cause, stayed, sets };
+        let index = group.map_or(0, Group::index);
+        let membership = Membership { receivers, group: name, view, index, members, cause, stayed, sets };
         let back = usize::from(mutant!(ChangeEarly)).min(self.events.len());
         self.events.insert(self.events.len() - back, Event::Membership(membership));
     }

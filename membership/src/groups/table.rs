@@ -27,17 +27,23 @@ pub(crate) struct Group {
     members: BTreeSet<Member>,
     names: Arc<[MemberName]>,
     local: Arc<[SessionId]>,
+    /// How many of its views there were in the daemons' view, this one included.
+    index: u32,
 }
 
 impl Group {
-    fn new(members: BTreeSet<Member>, me: DaemonId) -> Self {
+    fn new(members: BTreeSet<Member>, me: DaemonId, index: u32) -> Self {
         let names = members.iter().map(Member::name).collect();
         let local = members.iter().filter(|m| m.daemon == me).map(|m| SessionId(m.lane)).collect();
-        Self { members, names, local }
+        Self { members, names, local, index }
     }
 
     pub(crate) fn members(&self) -> &BTreeSet<Member> {
         &self.members
+    }
+
+    pub(crate) fn index(&self) -> u32 {
+        self.index
     }
 
     /// Sorted by daemon and name.
@@ -72,7 +78,7 @@ impl Table {
             members.entry(group).or_default().insert(member);
             of_member.entry(member).or_default().insert(group);
         }
-        let groups = members.into_iter().map(|(name, members)| (name, Group::new(members, me))).collect();
+        let groups = members.into_iter().map(|(name, members)| (name, Group::new(members, me, 1))).collect();
         Self { me, groups, of_member }
     }
 
@@ -117,10 +123,11 @@ impl Table {
     }
 
     fn change(&mut self, name: GroupName, change: impl FnOnce(&mut BTreeSet<Member>) -> bool) {
-        let mut members = self.groups.remove(&name).map(|group| group.members).unwrap_or_default();
+        let (mut members, index) =
+            self.groups.remove(&name).map(|group| (group.members, group.index)).unwrap_or_default();
         change(&mut members);
         if !members.is_empty() {
-            self.groups.insert(name, Group::new(members, self.me));
+            self.groups.insert(name, Group::new(members, self.me, index.saturating_add(1)));
         }
     }
 }
@@ -147,6 +154,7 @@ mod tests {
         let group = table.group(&g).unwrap();
         assert_eq!(group.names().iter().map(ToString::to_string).collect::<Vec<_>>(), ["#s2#a", "#s1#b"]);
         assert_eq!(group.local()[..], [SessionId(2)]);
+        assert_eq!(group.index(), 2);
         assert!(table.leave(member("b", 1), g));
         assert!(!table.leave(member("b", 1), g), "left twice");
         assert!(table.leave(member("a", 2), g));
