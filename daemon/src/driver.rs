@@ -11,6 +11,7 @@ mod links;
 mod report;
 mod requests;
 mod sessions;
+mod spread;
 
 use std::pin::pin;
 use std::time::{Duration, Instant};
@@ -26,8 +27,9 @@ use self::inbox::Input;
 use self::links::Links;
 use self::report::History;
 use self::sessions::Sessions;
+use self::spread::GroupIds;
 use crate::metrics::{Count, Metrics};
-use crate::session::goodbye::goodbye;
+use crate::spread::names::Aliases;
 use crate::transport::board::{Board, Severity};
 use crate::transport::link::{Close, LinkEvent, LinkNumber};
 
@@ -61,6 +63,8 @@ pub(crate) struct Settings {
     pub(crate) configured: Vec<(DaemonName, String)>,
     /// The bound of a session's outgoing queue, for the text that a slow program gets.
     pub(crate) session_queue_out: usize,
+    /// Shared with the door for programs of Spread.
+    pub(crate) aliases: Aliases,
     pub(crate) board: Board,
     pub(crate) metrics: Metrics,
 }
@@ -85,6 +89,8 @@ pub(crate) struct Driver {
     max_message: u64,
     configured: Vec<(DaemonName, String)>,
     session_queue_out: usize,
+    group_ids: GroupIds,
+    aliases: Aliases,
     board: Board,
     metrics: Metrics,
 }
@@ -92,14 +98,15 @@ pub(crate) struct Driver {
 impl Driver {
     /// A daemon alone in its first view.
     pub(crate) fn new(settings: Settings) -> Result<Self, ConfigError> {
-        let Settings { id, seed, membership, configured, session_queue_out, board, metrics } = settings;
+        let Settings { id, seed, membership, configured, session_queue_out, aliases, board, metrics } =
+            settings;
         let max_message = u64::try_from(membership.max_message).unwrap_or(u64::MAX);
         Ok(Self {
             start: Instant::now(),
             node: Node::new(id, membership, seed, Timestamp::ZERO)?,
             links: Links::default(),
             sessions: Sessions::default(),
-            fanout: Fanout::default(),
+            fanout: Fanout::new(aliases.clone(), metrics.clone()),
             history: History::default(),
             unblocked: Vec::new(),
             deferred: Vec::new(),
@@ -108,6 +115,8 @@ impl Driver {
             max_message,
             configured,
             session_queue_out,
+            group_ids: GroupIds::default(),
+            aliases,
             board,
             metrics,
         })
@@ -302,9 +311,9 @@ impl Driver {
         info!(sessions = self.sessions.len(), "leaving the cluster");
         self.leaving = Some(now + LEAVE_PATIENCE);
         for id in self.sessions.ids() {
-            let last = goodbye(GoodbyeCode::ShuttingDown, "the daemon is shutting down: connect to another");
             if let Some(session) = self.close_session(id) {
-                session.queue.finish(last);
+                let text = "the daemon is shutting down: connect to another";
+                session.queue.finish(session.speaks.goodbye(GoodbyeCode::ShuttingDown, text));
             }
         }
     }

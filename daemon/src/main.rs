@@ -6,6 +6,7 @@ mod driver;
 mod metrics;
 mod session;
 mod signals;
+mod spread;
 mod transport;
 
 use std::io::Write;

@@ -53,6 +53,8 @@ counters! {
     handshakes_refused,
     /// Sessions ended for breaking the session protocol.
     session_violations,
+    /// Messages that programs of Spread did not get because they are larger than their protocol takes.
+    spread_too_large,
     /// Multicasts that were refused.
     multicasts_rejected,
     /// Joins, leaves and other requests that were refused.

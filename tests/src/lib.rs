@@ -17,6 +17,7 @@ pub mod proxy;
 pub mod raw;
 pub mod recorder;
 pub mod scenario;
+pub mod spread;
 pub mod tape;
 pub mod verdict;
 pub mod wait;

@@ -18,6 +18,10 @@ use crate::driver::{self, Driver};
 use crate::metrics::Metrics;
 use crate::session::{self, Server};
 use crate::signals::Signals;
+use crate::spread::Door;
+use crate::spread::auth::Auth;
+use crate::spread::names::Aliases;
+use crate::spread::passwords::Passwords;
 use crate::transport::board::Board;
 use crate::transport::tls::Identity;
 use crate::transport::{self, Transport};
@@ -64,6 +68,10 @@ pub(crate) fn run(args: DaemonArgs) -> anyhow::Result<()> {
         Some(network) => Some(Identity::load(&network.tls, config.name)?),
         None => None,
     };
+    let passwords = match config.spread.as_ref().and_then(|spread| spread.passwords.as_ref()) {
+        Some(path) => Passwords::load(path)?,
+        None => Passwords::default(),
+    };
     if args.check_config {
         check_socket(&config)?;
         writeln!(std::io::stdout(), "the configuration is good: {}", summary(&config))?;
@@ -73,7 +81,7 @@ pub(crate) fn run(args: DaemonArgs) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start the asynchronous runtime")?;
-    runtime.block_on(serve(config, identity))
+    runtime.block_on(serve(config, identity, passwords))
 }
 
 /// Logs to standard error.
@@ -118,7 +126,7 @@ const LINK_SLACK: usize = 16 << 20;
 /// A silent connection lives longer than the protocol waits for a peer.
 const IDLE_SLACK: Duration = Duration::from_secs(5);
 
-async fn serve(config: Config, identity: Option<Identity>) -> anyhow::Result<()> {
+async fn serve(config: Config, identity: Option<Identity>, passwords: Passwords) -> anyhow::Result<()> {
     let mut signals = Signals::listen().context("cannot listen for signals")?;
     let id = DaemonId { name: config.name, incarnation: rand::rng().random() };
     let (sender, receiver) = mpsc::channel(inbox::CAPACITY);
@@ -130,9 +138,14 @@ async fn serve(config: Config, identity: Option<Identity>) -> anyhow::Result<()>
         version = env!("CARGO_PKG_VERSION"),
         "starting"
     );
-    let driver = Driver::new(driver_settings(&config, id, &board, &metrics))?;
+    let aliases = Aliases::default();
+    let driver = Driver::new(driver_settings(&config, id, &aliases, &board, &metrics))?;
     // The doors for programs first: if there is another daemon, this is where it shows.
-    let server = Server::start(&config.clients, session_context(&config, &sender, &metrics)).await?;
+    let spread = config.spread.as_ref().map(|spread| {
+        let auth = Auth { rules: spread.rules.clone(), passwords };
+        (spread, Door { auth, aliases })
+    });
+    let server = Server::start(&config.clients, spread, session_context(&config, &sender, &metrics)).await?;
     let transport = match (&config.network, identity) {
         (Some(network), Some(identity)) => {
             let settings = transport_settings(&config, network, identity, id);
@@ -170,7 +183,13 @@ async fn serve(config: Config, identity: Option<Identity>) -> anyhow::Result<()>
     Ok(())
 }
 
-fn driver_settings(config: &Config, id: DaemonId, board: &Board, metrics: &Metrics) -> driver::Settings {
+fn driver_settings(
+    config: &Config,
+    id: DaemonId,
+    aliases: &Aliases,
+    board: &Board,
+    metrics: &Metrics,
+) -> driver::Settings {
     let configured = match &config.network {
         Some(network) => network.daemons.iter().map(|(name, at)| (*name, at.to_string())).collect(),
         None => vec![(config.name, "(alone)".to_owned())],
@@ -181,6 +200,7 @@ fn driver_settings(config: &Config, id: DaemonId, board: &Board, metrics: &Metri
         membership: config.membership.clone(),
         configured,
         session_queue_out: config.clients.session_queue_out,
+        aliases: aliases.clone(),
         board: board.clone(),
         metrics: metrics.clone(),
     }

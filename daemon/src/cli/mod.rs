@@ -11,6 +11,7 @@ mod join;
 mod output;
 mod send;
 mod session;
+mod spread_password;
 mod status;
 
 use anyhow::Context;
@@ -45,6 +46,8 @@ enum Command {
     Status(status::StatusArgs),
     /// Measure throughput and latency, of daemons that it starts or of a cluster that runs.
     Bench(bench::BenchArgs),
+    /// Make a line for the passwords of programs of Spread.
+    SpreadPassword(spread_password::SpreadPasswordArgs),
     /// Run a whole cluster for a few seconds, with a crash in the middle, and check what everybody saw.
     Demo(demo::DemoArgs),
 }
@@ -60,6 +63,7 @@ impl Cli {
             Command::Chat(args) => block_on(chat::run(args)),
             Command::Status(args) => block_on(status::run(args)),
             Command::Bench(args) => block_on(bench::run(args)),
+            Command::SpreadPassword(args) => spread_password::run(&args),
             Command::Demo(args) => block_on(demo::run(args)),
         }
     }

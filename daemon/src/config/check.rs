@@ -36,14 +36,20 @@ pub(super) fn config(raw: RawConfig, origin: &str, base: &Path) -> Result<Config
     membership.daemons =
         if raw.daemons.is_empty() { vec![name] } else { raw.daemons.keys().copied().collect() };
     let clients = clients(&raw.clients, membership.max_message, base, &at)?;
+    let spread = super::spread::check(raw.spread, &clients, &membership, base, &at)?;
     let network = network(name, raw.listen, raw.daemons, raw.tls, base, &at)?;
-    Ok(Config { name, cluster, network, clients, membership })
+    Ok(Config { name, cluster, network, clients, spread, membership })
 }
 
-struct Origin<'a>(&'a str);
+pub(super) struct Origin<'a>(&'a str);
 
 impl Origin<'_> {
-    fn wrong(&self, key: &str, value: impl std::fmt::Display, allowed: impl Into<String>) -> ConfigError {
+    pub(super) fn wrong(
+        &self,
+        key: &str,
+        value: impl std::fmt::Display,
+        allowed: impl Into<String>,
+    ) -> ConfigError {
         ConfigError::Value {
             origin: self.0.to_owned(),
             key: key.to_owned(),
@@ -52,7 +58,7 @@ impl Origin<'_> {
         }
     }
 
-    fn missing(&self, key: &str, allowed: impl Into<String>) -> ConfigError {
+    pub(super) fn missing(&self, key: &str, allowed: impl Into<String>) -> ConfigError {
         self.wrong(key, "(missing)", allowed)
     }
 }
@@ -134,7 +140,7 @@ fn clients(
     at: &Origin<'_>,
 ) -> Result<Clients, ConfigError> {
     let socket = raw.socket.as_ref().map_or_else(default_socket, |socket| base.join(socket));
-    socket_path(&socket, at)?;
+    socket_path("[clients] socket", &socket, at)?;
     if let Some(tcp) = raw.tcp {
         let key = "[clients] tcp";
         if !tcp.ip().is_loopback() {
@@ -171,20 +177,16 @@ fn clients(
     })
 }
 
-fn socket_path(socket: &Path, at: &Origin<'_>) -> Result<(), ConfigError> {
+pub(super) fn socket_path(key: &str, socket: &Path, at: &Origin<'_>) -> Result<(), ConfigError> {
     let length = socket.as_os_str().len();
     if length > SOCKET_PATH_MAX {
         let allowed = format!(
             "{length} bytes, but the path of a unix socket has at most {SOCKET_PATH_MAX}: use a shorter one"
         );
-        return Err(at.wrong("[clients] socket", socket.display(), allowed));
+        return Err(at.wrong(key, socket.display(), allowed));
     }
     if socket.file_name().is_none() {
-        return Err(at.wrong(
-            "[clients] socket",
-            socket.display(),
-            "must name a file, for example \"a.sock\"",
-        ));
+        return Err(at.wrong(key, socket.display(), "must name a file, for example \"a.sock\""));
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ mod check;
 #[cfg(test)]
 mod properties;
 mod raw;
+mod spread;
 pub(crate) mod template;
 pub(crate) mod units;
 
@@ -20,6 +21,7 @@ use thiserror::Error;
 
 pub(crate) use self::raw::RawConfig;
 use self::raw::{RawClients, RawMembership, RawTls};
+pub(crate) use self::spread::Spread;
 use self::units::{HostPort, Mode, Size, Span};
 
 /// The checked configuration of one daemon.
@@ -33,6 +35,8 @@ pub(crate) struct Config {
     pub(crate) network: Option<Network>,
     /// How programs reach it.
     pub(crate) clients: Clients,
+    /// How programs of Spread reach it, if they may.
+    pub(crate) spread: Option<Spread>,
     /// The settings of the protocol, with the names of all daemons.
     pub(crate) membership: stentor_membership::Config,
 }
@@ -161,7 +165,7 @@ impl Config {
     }
 
     fn to_raw(&self) -> RawConfig {
-        let Self { name, cluster, network, clients, membership } = self;
+        let Self { name, cluster, network, clients, spread, membership } = self;
         let span = |duration| Some(Span(duration));
         let size = |bytes| Some(Size(bytes));
         RawConfig {
@@ -182,6 +186,7 @@ impl Config {
                 max_sessions: Some(membership.max_sessions),
                 handshake_timeout: span(clients.handshake_timeout),
             },
+            spread: spread.as_ref().map(Spread::to_raw).unwrap_or_default(),
             membership: RawMembership {
                 heartbeat: span(membership.heartbeat),
                 suspect_after_min: span(membership.suspect_after_min),

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use stentor_membership::DaemonName;
 
 use super::units::{HostPort, Mode, Size, Span};
+use crate::spread::auth::{Method, Source};
+use crate::spread::listen::Listen;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -23,6 +25,8 @@ pub(crate) struct RawConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tls: Option<RawTls>,
     pub(crate) clients: RawClients,
+    #[serde(skip_serializing_if = "RawSpread::is_off")]
+    pub(crate) spread: RawSpread,
     pub(crate) membership: RawMembership,
 }
 
@@ -49,6 +53,29 @@ pub(crate) struct RawClients {
     pub(crate) max_sessions: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) handshake_timeout: Option<Span>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RawSpread {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) listen: Vec<Listen>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) socket_mode: Option<Mode>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) auth: Option<Vec<Method>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) require: Option<Vec<Method>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) allow_from: Option<Vec<Source>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) passwords: Option<PathBuf>,
+}
+
+impl RawSpread {
+    fn is_off(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]

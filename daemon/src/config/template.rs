@@ -73,6 +73,26 @@ socket = "@NAME@.sock"
 # How long a new connection may take to introduce itself.
 #handshake_timeout = "10s"
 
+# A door for programs of the Spread toolkit, which then run unchanged; off without a place to listen. SPREAD.md tells more.
+[spread]
+
+# Where they are let in. Addresses that other machines reach need more than the method NULL.
+#listen = ["127.0.0.1:4803", "unix:/tmp/4803"]
+
+# Who may connect by the unix socket: permissions of the socket file.
+#socket_mode = "0666"
+
+# The methods that a program may choose to prove who it is: NULL, IP, PWORD.
+#auth = ["NULL"]
+
+# The methods that every program must pass as well.
+#require = []
+
+# Whom the method IP lets in: "unix", "local", addresses and networks like "10.0.0.0/8".
+#allow_from = []
+
+# For the method PWORD: passwords = "spread.passwords", a file of lines as `stentor spread-password USER` prints them.
+
 # The protocol. All daemons should have the same settings; nothing breaks if they differ.
 [membership]
 
@@ -132,8 +152,9 @@ mod tests {
             .collect();
         let read = |text: &str| Config::parse(text, "/etc/stentor/a.toml".as_ref()).unwrap();
         let (silent, mut stated_config) = (read(&example()), read(&stated));
-        // The one key whose default is to have none.
+        // The doors that are shut by default.
         assert_eq!(stated_config.clients.tcp.take(), Some("127.0.0.1:4800".parse().unwrap()));
+        assert!(stated_config.spread.take().is_some());
         assert_eq!(silent, stated_config);
 
         // And no key is missing from the file.
@@ -151,6 +172,7 @@ mod tests {
         let written: toml::Value = toml::from_str(&stated).unwrap();
         let mut all = silent;
         all.clients.tcp = Some("127.0.0.1:4800".parse().unwrap());
+        all.spread = read(&stated).spread;
         let effective: toml::Value = toml::from_str(&all.to_toml().unwrap()).unwrap();
         assert_eq!(keys(&written), keys(&effective));
         let _: RawConfig = toml::from_str(&stated).unwrap();

@@ -7,6 +7,9 @@ use std::time::Duration;
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::spread::auth::{Method, Source};
+use crate::spread::listen::Listen;
+
 /// A duration written like `200ms` or `1m 30s`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Span(pub(crate) Duration);
@@ -165,8 +168,11 @@ macro_rules! text_in_serde {
 
 text_in_serde! {
     HostPort: "an address in quotes, for example \"10.0.0.1:4810\"",
+    Listen: "a place to listen in quotes, for example \"127.0.0.1:4803\" or \"unix:/tmp/4803\"",
+    Method: "a method in quotes: \"NULL\", \"IP\" or \"PWORD\"",
     Mode: "permissions in octal and in quotes, for example \"0660\"",
     Size: "a size in quotes, for example \"8MiB\"",
+    Source: "a source in quotes, for example \"local\" or \"10.0.0.0/8\"",
     Span: "a duration in quotes, for example \"200ms\"",
 }
 

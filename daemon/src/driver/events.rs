@@ -24,6 +24,7 @@ impl Driver {
             Event::GroupTransitional { group, receivers } => {
                 let frame = DaemonFrame::Transitional { group };
                 self.fanout.frame(&receivers, &frame, &mut self.sessions);
+                self.tell_spread_of_transition(group);
             }
             Event::Unblocked(session) => self.unblocked.push(session),
             Event::View(view) => {
@@ -50,6 +51,7 @@ impl Driver {
         }
         let frame = DaemonFrame::Membership(Box::new(event.into()));
         self.fanout.frame(&event.receivers, &frame, &mut self.sessions);
+        self.tell_spread_of_membership(event);
     }
 
     fn close_link(&mut self, peer: DaemonId, reason: CloseReason) {

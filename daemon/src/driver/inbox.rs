@@ -1,10 +1,11 @@
 //! What reaches the driver.
 
 use bytes::Bytes;
-use stentor_client::wire::{ClientFrame, WireError};
+use stentor_client::wire::{ClientFrame, GoodbyeCode, WireError};
 
 use crate::session::ConnectionNumber;
 use crate::session::connection::Opening;
+use crate::session::goodbye::goodbye_code;
 use crate::transport::link::{LinkEvent, LinkNumber};
 
 /// How many inputs may wait. What is behind them waits in the sockets.
@@ -68,6 +69,21 @@ pub(crate) enum End {
     Goodbye,
     /// Its connection broke.
     Lost,
-    /// It sent what is no session protocol.
-    Violation(WireError),
+    /// It sent what is not its protocol.
+    Violation(Violation),
+}
+
+/// What a program sent against its protocol.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Violation {
+    /// For the program.
+    pub(crate) code: GoodbyeCode,
+    /// For people: what it was and what is allowed.
+    pub(crate) text: String,
+}
+
+impl From<WireError> for Violation {
+    fn from(error: WireError) -> Self {
+        Self { code: goodbye_code(&error), text: error.to_string() }
+    }
 }

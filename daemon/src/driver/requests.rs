@@ -1,19 +1,23 @@
 //! What programs ask for.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use stentor_client::wire::{ClientFrame, DaemonFrame, GoodbyeCode, RefusalCode};
-use stentor_membership::{CommandError, ConnectError, Content, GroupName, Service, SessionId};
+use stentor_membership::{CommandError, ConnectError, Content, GroupName, MemberName, Service, SessionId};
 use tracing::{debug, info};
 
 use super::Driver;
 use super::inbox::{Batch, End};
 use super::report::{self, Sources};
-use super::sessions::{Session, Work};
+use super::sessions::{Session, Speaks, Work};
 use crate::config::units::Size;
 use crate::metrics::Count;
 use crate::session::ConnectionNumber;
-use crate::session::connection::Opening;
-use crate::session::goodbye::{goodbye, goodbye_code};
+use crate::session::connection::{Language, Opening, Turns};
+use crate::session::goodbye::goodbye;
+use crate::session::queue::SessionQueue;
+use crate::spread::words;
 
 /// The most groups in one page of a list.
 const PAGE: usize = 1000;
@@ -31,24 +35,45 @@ enum Outcome {
 
 impl Driver {
     pub(super) fn open_session(&mut self, connection: ConnectionNumber, opening: Opening) {
-        let Opening { name, queue, turns } = opening;
+        let Opening { name, queue, turns, language } = opening;
         let opened =
             if self.leaving.is_some() { Err(ConnectError::Leaving) } else { self.node.connect(name) };
-        let refusal = match opened {
-            Ok(id) => match self.node.session_name(id) {
-                Some(member) => {
-                    debug!(session = %member, "session opened");
-                    self.metrics.count(Count::sessions_opened);
-                    self.sessions.open(id, member, connection, queue, turns);
-                    let welcome = DaemonFrame::Welcome { member, max_message: self.max_message };
-                    return self.sessions.answer(id, &welcome);
+        let opened = opened.and_then(|id| Ok((id, self.node.session_name(id).ok_or(ConnectError::Leaving)?)));
+        match (opened, language) {
+            (Ok((id, member)), Language::Stentor) => {
+                self.add_session(id, member, connection, Speaks::Stentor, queue, turns);
+                let welcome = DaemonFrame::Welcome { member, max_message: self.max_message };
+                self.sessions.answer(id, &welcome);
+            }
+            (Ok((id, member)), Language::Spread { memberships, answer }) => {
+                self.add_session(id, member, connection, Speaks::Spread { memberships }, queue, turns);
+                if answer.send(Ok(member)).is_err() {
+                    self.lose_session(id);
                 }
-                None => (GoodbyeCode::ShuttingDown, "the session is closed already".to_owned()),
-            },
-            Err(error) => (refusal_of(&error), error.to_string()),
-        };
-        self.metrics.count(Count::handshakes_refused);
-        queue.finish(goodbye(refusal.0, &refusal.1));
+            }
+            (Err(error), Language::Stentor) => {
+                self.metrics.count(Count::handshakes_refused);
+                queue.finish(goodbye(refusal_of(&error), &error.to_string()));
+            }
+            (Err(error), Language::Spread { answer, .. }) => {
+                // Nobody waits for it any more: then nobody needs it.
+                let _ = answer.send(Err(error));
+            }
+        }
+    }
+
+    fn add_session(
+        &mut self,
+        id: SessionId,
+        member: MemberName,
+        connection: ConnectionNumber,
+        speaks: Speaks,
+        queue: Arc<SessionQueue>,
+        turns: Turns,
+    ) {
+        debug!(session = %member, ?speaks, "session opened");
+        self.metrics.count(Count::sessions_opened);
+        self.sessions.open(id, member, connection, speaks, queue, turns);
     }
 
     /// Takes the next batch of a connection: the last one is done with, unless the connection broke meanwhile.
@@ -88,9 +113,7 @@ impl Driver {
             }
             Some(End::Lost) => self.lose_session(id),
             Some(End::Goodbye) => self.end_session(id, GoodbyeCode::Closed, "closed as you asked"),
-            Some(End::Violation(error)) => {
-                self.violate(id, goodbye_code(&error), &error.to_string());
-            }
+            Some(End::Violation(violation)) => self.violate(id, violation.code, &violation.text),
         }
     }
 
@@ -144,7 +167,7 @@ impl Driver {
     }
 
     fn multicast(&mut self, id: SessionId, service: Service, discard_self: bool, bytes: Bytes) -> Outcome {
-        let (code, text) = match Content::parse(bytes) {
+        let (content, code, text) = match Content::parse(bytes) {
             Ok(content) => match self.node.multicast(id, service, discard_self, &content) {
                 Ok(()) => {
                     self.next_ordinal(id);
@@ -154,13 +177,25 @@ impl Driver {
                     let content = content.encoded().clone();
                     return Outcome::Busy(ClientFrame::Multicast { service, discard_self, content });
                 }
-                Err(error) => (refusal_code(&error), error.to_string()),
+                Err(error) => (Some(content), refusal_code(&error), error.to_string()),
             },
-            Err(error) => (RefusalCode::Invalid, error.to_string()),
+            Err(error) => (None, RefusalCode::Invalid, error.to_string()),
         };
         self.metrics.count(Count::multicasts_rejected);
         let ordinal = self.next_ordinal(id);
-        self.sessions.answer(id, &DaemonFrame::Rejected { ordinal, code, text });
+        let Some(session) = self.sessions.get(id) else { return Outcome::Ended };
+        match (session.speaks, content) {
+            (Speaks::Stentor, _) => {
+                self.sessions.answer(id, &DaemonFrame::Rejected { ordinal, code, text });
+            }
+            (Speaks::Spread { .. }, Some(content)) => {
+                if let Some(reject) = words::reject(session.member, service, &content, &self.aliases) {
+                    self.sessions.push(id, reject, false);
+                }
+            }
+            // The door makes contents itself.
+            (Speaks::Spread { .. }, None) => {}
+        }
         Outcome::Done
     }
 
@@ -183,6 +218,8 @@ impl Driver {
         match result {
             Ok(()) => Outcome::Done,
             Err(CommandError::Busy) => Outcome::Busy(frame),
+            // Programs of Spread may join twice, and leave what they are not in: nothing happens.
+            Err(_) if self.sessions.get(id).is_none_or(|s| s.speaks != Speaks::Stentor) => Outcome::Done,
             Err(error) => {
                 self.metrics.count(Count::requests_failed);
                 let (code, text) = (refusal_code(&error), error.to_string());
@@ -210,7 +247,7 @@ impl Driver {
     /// Ends a session after what it is owed.
     fn end_session(&mut self, id: SessionId, code: GoodbyeCode, text: &str) {
         if let Some(session) = self.close_session(id) {
-            session.queue.finish(goodbye(code, text));
+            session.queue.finish(session.speaks.goodbye(code, text));
         }
     }
 
@@ -238,7 +275,7 @@ impl Driver {
         let text = format!(
             "cut off: more than {limit} waited to be read ([clients] session_queue_out): read faster, or raise it"
         );
-        session.queue.cut(goodbye(GoodbyeCode::TooSlow, &text));
+        session.queue.cut(session.speaks.goodbye(GoodbyeCode::TooSlow, &text));
     }
 }
 

@@ -5,20 +5,40 @@ use std::sync::Arc;
 use std::vec;
 
 use bytes::Bytes;
-use stentor_client::wire::{ClientFrame, DaemonFrame};
+use stentor_client::wire::{ClientFrame, DaemonFrame, GoodbyeCode};
 use stentor_membership::{MemberName, SessionId, SessionName};
 
 use super::inbox::End;
 use crate::session::ConnectionNumber;
 use crate::session::connection::Turns;
-use crate::session::goodbye::encoded;
+use crate::session::goodbye::{encoded, goodbye};
 use crate::session::queue::SessionQueue;
+
+/// What a session is told in which words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Speaks {
+    /// The session protocol.
+    Stentor,
+    /// Spread's client protocol, with memberships or without.
+    Spread { memberships: bool },
+}
+
+impl Speaks {
+    /// The end of a connection: Spread's protocol has no words for it.
+    pub(super) fn goodbye(self, code: GoodbyeCode, text: &str) -> Bytes {
+        match self {
+            Self::Stentor => goodbye(code, text),
+            Self::Spread { .. } => Bytes::new(),
+        }
+    }
+}
 
 /// A session and what it has under way.
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) member: MemberName,
     pub(super) connection: ConnectionNumber,
+    pub(super) speaks: Speaks,
     pub(super) queue: Arc<SessionQueue>,
     pub(super) turns: Turns,
     pub(super) work: Work,
@@ -56,11 +76,13 @@ impl Sessions {
         id: SessionId,
         member: MemberName,
         connection: ConnectionNumber,
+        speaks: Speaks,
         queue: Arc<SessionQueue>,
         turns: Turns,
     ) {
         let work = Work::default();
-        let session = Session { member, connection, queue, turns, work, ordinal: 0, groups: 0, dirty: false };
+        let (ordinal, groups, dirty) = (0, 0, false);
+        let session = Session { member, connection, speaks, queue, turns, work, ordinal, groups, dirty };
         self.by_id.insert(id, session);
         self.by_connection.insert(connection, id);
         self.by_name.insert(member.session, id);

@@ -6,18 +6,18 @@ use std::io::{self, IoSlice};
 use std::pin::pin;
 use std::sync::Arc;
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use stentor_client::wire::{CLIENT_FRAME_SLACK, ClientFrame, FrameDecoder, GoodbyeCode};
-use stentor_membership::SessionName;
+use stentor_membership::{ConnectError, MemberName, SessionName};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tracing::debug;
 
 use super::goodbye::{CLOSE_PATIENCE, discard, say_goodbye};
 use super::handshake::{Refusal, introduce};
 use super::queue::{Next, SessionQueue};
 use super::{ConnectionNumber, Context};
-use crate::driver::inbox::{Batch, End, Input};
+use crate::driver::inbox::{Batch, End, Input, Violation};
 
 /// What a session consists of for the driver.
 #[derive(Debug)]
@@ -25,6 +25,40 @@ pub(crate) struct Opening {
     pub(crate) name: Option<SessionName>,
     pub(crate) queue: Arc<SessionQueue>,
     pub(crate) turns: Turns,
+    pub(crate) language: Language,
+}
+
+/// What a program speaks.
+#[derive(Debug)]
+pub(crate) enum Language {
+    /// The session protocol.
+    Stentor,
+    /// Spread's client protocol.
+    Spread {
+        /// Whether it wants to be told of memberships.
+        memberships: bool,
+        /// Who waits for the session to be opened or refused.
+        answer: oneshot::Sender<Result<MemberName, ConnectError>>,
+    },
+}
+
+/// Cuts what a program sends into requests.
+pub(crate) trait Requests {
+    /// The next complete one, or `None` until more bytes arrive.
+    fn next(&mut self) -> Result<Option<ClientFrame>, Violation>;
+
+    /// Where to append what is read.
+    fn space(&mut self) -> &mut BytesMut;
+}
+
+impl Requests for FrameDecoder<ClientFrame> {
+    fn next(&mut self) -> Result<Option<ClientFrame>, Violation> {
+        Ok(self.next_frame()?)
+    }
+
+    fn space(&mut self) -> &mut BytesMut {
+        self.space()
+    }
 }
 
 /// Lets the reader hand over its next batch: it has at most one at the driver, which is the whole back-pressure.
@@ -56,7 +90,7 @@ where
     W: AsyncWrite + Unpin + Send,
 {
     let hello = tokio::time::timeout(context.handshake_timeout, introduce(&mut read)).await;
-    let (name, decoder) = match hello.unwrap_or(Err(Refusal::TimedOut)) {
+    let (name, mut decoder) = match hello.unwrap_or(Err(Refusal::TimedOut)) {
         Ok(introduced) => introduced,
         Err(refusal) => {
             context.metrics.count(refusal.count());
@@ -67,40 +101,108 @@ where
             return;
         }
     };
-    let number = ConnectionNumber::next();
-    let queue = Arc::new(SessionQueue::new(context.queue_limit));
-    let turns = Turns::new();
-    let opening = Opening { name, queue: queue.clone(), turns: turns.clone() };
-    if context.inbox.send(Input::Open(number, opening)).await.is_err() {
+    let Some(line) = Line::open(name, Language::Stentor, context).await else {
         let text = "the daemon is shutting down: connect to another";
         return say_goodbye(&mut read, &mut write, GoodbyeCode::ShuttingDown, text).await;
-    }
-    let batches = Batches { number, turns, inbox: &context.inbox };
-    let reading = async {
-        tokio::select! {
-            () = queue.ended() => {}
-            () = read_batches(&mut read, decoder, context.max_message, &batches) => {
-                // The driver ends the session once it has come to the last batch.
-                queue.ended().await;
-            }
-        }
-        // A program that still writes might not read before it is done.
-        discard(&mut read).await;
     };
-    let writing = async {
-        tokio::select! {
-            result = write_queue(&mut write, &queue) => {
-                if let Err(error) = result {
-                    debug!(?number, %error, "connection lost");
-                    batches.hand_over(Batch::end(End::Lost)).await;
+    decoder.set_limit(context.max_message.saturating_add(CLIENT_FRAME_SLACK));
+    line.run(read, write, decoder).await;
+}
+
+/// A connection that the driver knows.
+pub(crate) struct Line<'a> {
+    number: ConnectionNumber,
+    queue: Arc<SessionQueue>,
+    turns: Turns,
+    inbox: &'a mpsc::Sender<Input>,
+}
+
+impl<'a> Line<'a> {
+    /// Asks the driver for a session; none if there is no driver any more.
+    pub(crate) async fn open(
+        name: Option<SessionName>,
+        language: Language,
+        context: &'a Context,
+    ) -> Option<Self> {
+        let number = ConnectionNumber::next();
+        let queue = Arc::new(SessionQueue::new(context.queue_limit));
+        let turns = Turns::new();
+        let opening = Opening { name, queue: queue.clone(), turns: turns.clone(), language };
+        context.inbox.send(Input::Open(number, opening)).await.ok()?;
+        Some(Self { number, queue, turns, inbox: &context.inbox })
+    }
+
+    /// Ends the session without having served it.
+    pub(crate) async fn give_up(self) {
+        self.hand_over(Batch::end(End::Lost)).await;
+    }
+
+    /// Serves the session to its end.
+    pub(crate) async fn run<R, W>(self, mut read: R, mut write: W, requests: impl Requests + Send)
+    where
+        R: AsyncRead + Unpin + Send,
+        W: AsyncWrite + Unpin + Send,
+    {
+        let reading = async {
+            tokio::select! {
+                () = self.queue.ended() => {}
+                () = self.read_batches(&mut read, requests) => {
+                    // The driver ends the session once it has come to the last batch.
+                    self.queue.ended().await;
                 }
             }
-            () = queue.out_of_patience() => debug!(?number, "closed with something unread"),
+            // A program that still writes might not read before it is done.
+            discard(&mut read).await;
+        };
+        let writing = async {
+            tokio::select! {
+                result = write_queue(&mut write, &self.queue) => {
+                    if let Err(error) = result {
+                        debug!(number = ?self.number, %error, "connection lost");
+                        self.hand_over(Batch::end(End::Lost)).await;
+                    }
+                }
+                () = self.queue.out_of_patience() => {
+                    debug!(number = ?self.number, "closed with something unread");
+                }
+            }
+            // Says that nothing follows, if anybody listens.
+            let _ = write.shutdown().await;
+        };
+        finish_both(reading, writing).await;
+    }
+
+    async fn hand_over(&self, batch: Batch) {
+        // Nobody takes it: the daemon is shutting down, and ends the session by its queue.
+        let _ = self.inbox.send(Input::Batch(self.number, batch)).await;
+    }
+
+    /// Hands what arrives to the driver, until the end of it.
+    async fn read_batches(&self, read: &mut (impl AsyncRead + Unpin), mut requests: impl Requests) {
+        loop {
+            let mut batch = Batch::default();
+            while batch.end.is_none() {
+                match requests.next() {
+                    Ok(Some(ClientFrame::Goodbye)) => batch.end = Some(End::Goodbye),
+                    Ok(Some(frame)) => batch.frames.push(frame),
+                    Ok(None) => break,
+                    Err(violation) => batch.end = Some(End::Violation(violation)),
+                }
+            }
+            if !batch.is_empty() {
+                let last = batch.end.is_some();
+                self.turns.wait().await;
+                self.hand_over(batch).await;
+                if last {
+                    return;
+                }
+            }
+            if !matches!(read.read_buf(requests.space()).await, Ok(1..)) {
+                self.turns.wait().await;
+                return self.hand_over(Batch::end(End::Lost)).await;
+            }
         }
-        // Says that nothing follows, if anybody listens.
-        let _ = write.shutdown().await;
-    };
-    finish_both(reading, writing).await;
+    }
 }
 
 /// Runs `writing` to its end, then gives `reading` a little time to see the program close its end too.
@@ -112,53 +214,6 @@ async fn finish_both(reading: impl Future<Output = ()>, writing: impl Future<Out
             let _ = tokio::time::timeout(CLOSE_PATIENCE, reading).await;
         }
         () = &mut reading => writing.await,
-    }
-}
-
-/// Where batches go.
-struct Batches<'a> {
-    number: ConnectionNumber,
-    turns: Turns,
-    inbox: &'a mpsc::Sender<Input>,
-}
-
-impl Batches<'_> {
-    async fn hand_over(&self, batch: Batch) {
-        // Nobody takes it: the daemon is shutting down, and ends the session by its queue.
-        let _ = self.inbox.send(Input::Batch(self.number, batch)).await;
-    }
-}
-
-/// Hands what arrives to the driver, until the end of it.
-async fn read_batches(
-    read: &mut (impl AsyncRead + Unpin),
-    mut decoder: FrameDecoder<ClientFrame>,
-    max_message: usize,
-    batches: &Batches<'_>,
-) {
-    decoder.set_limit(max_message.saturating_add(CLIENT_FRAME_SLACK));
-    loop {
-        let mut batch = Batch::default();
-        while batch.end.is_none() {
-            match decoder.next_frame() {
-                Ok(Some(ClientFrame::Goodbye)) => batch.end = Some(End::Goodbye),
-                Ok(Some(frame)) => batch.frames.push(frame),
-                Ok(None) => break,
-                Err(error) => batch.end = Some(End::Violation(error)),
-            }
-        }
-        if !batch.is_empty() {
-            let last = batch.end.is_some();
-            batches.turns.wait().await;
-            batches.hand_over(batch).await;
-            if last {
-                return;
-            }
-        }
-        if !matches!(read.read_buf(decoder.space()).await, Ok(1..)) {
-            batches.turns.wait().await;
-            return batches.hand_over(Batch::end(End::Lost)).await;
-        }
     }
 }
 

@@ -7,7 +7,7 @@ use stentor_client::wire::{DaemonFrame, Frame, GoodbyeCode, WireError};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// How long a closed connection waits for the program to close its end, so that it can read the last words.
-pub(super) const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
+pub(crate) const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Tells a program why it gets no session, and closes.
 pub(crate) async fn say_goodbye(
@@ -51,7 +51,7 @@ pub(crate) fn encoded(frame: &DaemonFrame) -> Bytes {
 }
 
 /// Reads to the end without a use for it.
-pub(super) async fn discard(read: &mut (impl AsyncRead + Unpin)) {
+pub(crate) async fn discard(read: &mut (impl AsyncRead + Unpin)) {
     let mut sink = [0; 4096];
     while matches!(read.read(&mut sink).await, Ok(1..)) {}
 }

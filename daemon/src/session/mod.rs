@@ -1,4 +1,4 @@
-//! The doors for local programs: a unix socket and, if wanted, loopback TCP.
+//! The doors for programs: a unix socket and, if wanted, loopback TCP and those for programs of Spread.
 //!
 //! Each connection has a reader and a writer ([`connection`]). The reader hands what arrives to the driver in
 //! batches, the next one only when the driver is done with the last; the driver puts what it has for the program into a
@@ -8,7 +8,7 @@ pub(crate) mod connection;
 pub(crate) mod goodbye;
 mod handshake;
 pub(crate) mod queue;
-mod tcp;
+pub(crate) mod tcp;
 #[cfg(test)]
 mod tests;
 mod unix;
@@ -29,9 +29,12 @@ use tracing::{info, warn};
 
 use self::connection::serve;
 use self::goodbye::say_goodbye;
-use crate::config::Clients;
+use crate::config::{Clients, Spread};
 use crate::driver::inbox::Input;
 use crate::metrics::{Count, Metrics};
+use crate::spread::auth::Peer;
+use crate::spread::listen::Listen;
+use crate::spread::{self, Door};
 
 /// Distinguishes the connections of this run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -71,33 +74,54 @@ pub(crate) struct Server {
     stop: CancellationToken,
     connections: TaskTracker,
     /// Removed with the server.
-    file: unix::SocketFile,
+    files: Vec<unix::SocketFile>,
 }
 
 impl Server {
     /// Opens the doors and serves who comes, until [`stop`](Self::stop).
-    pub(crate) async fn start(clients: &Clients, context: Context) -> Result<Self, ServerError> {
+    pub(crate) async fn start(
+        clients: &Clients,
+        spread: Option<(&Spread, Door)>,
+        context: Context,
+    ) -> Result<Self, ServerError> {
+        let (mut listeners, mut files) = (Vec::new(), Vec::new());
+        let (path, mode) = (&clients.socket, clients.socket_mode.0);
         let unix::Socket { listener, file } =
-            unix::bind(&clients.socket, clients.socket_mode.0, clients.socket_is_default).await?;
-        let tcp = match clients.tcp {
-            Some(address) => Some(tcp::bind(address).await?),
-            None => None,
-        };
+            unix::bind("[clients] socket", path, mode, clients.socket_is_default).await?;
+        listeners.push((Listener::Unix(listener), Host::Stentor));
+        files.push(file);
+        if let Some(address) = clients.tcp {
+            listeners.push((Listener::Tcp(tcp::bind("[clients] tcp", address).await?), Host::Stentor));
+        }
         info!(socket = %clients.socket.display(), tcp = ?clients.tcp, "listening for programs");
+        if let Some((spread, door)) = spread {
+            let host = Host::Spread(Arc::new(door));
+            for place in &spread.listen {
+                let listener = match place {
+                    Listen::Tcp(address) => Listener::Tcp(tcp::bind("[spread] listen", *address).await?),
+                    Listen::Unix(path) => {
+                        let unix::Socket { listener, file } =
+                            unix::bind("[spread] listen", path, spread.socket_mode.0, false).await?;
+                        files.push(file);
+                        Listener::Unix(listener)
+                    }
+                };
+                listeners.push((listener, host.clone()));
+                info!(%place, "listening for programs of Spread");
+            }
+        }
 
         let (stop, connections) = (CancellationToken::new(), TaskTracker::new());
         // Connections that introduce themselves, or say their last words, come on top of the sessions.
         let slots = Arc::new(Semaphore::new(context.max_sessions.saturating_add(EXTRA_CONNECTIONS)));
-        let doors = Doors { context: Arc::new(context), slots, connections: connections.clone() };
-        let on_unix = accept_unix(listener, doors.clone());
-        let until = stop.clone();
-        tokio::spawn(async move { until.run_until_cancelled(on_unix).await });
-        if let Some(listener) = tcp {
-            let on_tcp = accept_tcp(listener, doors);
+        let context = Arc::new(context);
+        for (listener, host) in listeners {
+            let (context, slots, connections) = (context.clone(), slots.clone(), connections.clone());
+            let accepting = Doors { context, slots, connections, host }.accept(listener);
             let until = stop.clone();
-            tokio::spawn(async move { until.run_until_cancelled(on_tcp).await });
+            tokio::spawn(async move { until.run_until_cancelled(accepting).await });
         }
-        Ok(Self { stop, connections, file })
+        Ok(Self { stop, connections, files })
     }
 
     /// Accepts nobody any more.
@@ -108,7 +132,7 @@ impl Server {
     /// Waits until all connections are closed, at most `patience`.
     pub(crate) async fn close(self, patience: Duration) {
         self.stop.cancel();
-        drop(self.file);
+        drop(self.files);
         self.connections.close();
         if tokio::time::timeout(patience, self.connections.wait()).await.is_err() {
             info!(left = self.connections.len(), "connections that did not close in time");
@@ -119,67 +143,95 @@ impl Server {
 /// Connections beyond the sessions, so that those too many can be told so.
 const EXTRA_CONNECTIONS: usize = 64;
 
-/// What the accept loops share.
+/// What programs are expected to speak.
 #[derive(Clone, Debug)]
+enum Host {
+    Stentor,
+    Spread(Arc<Door>),
+}
+
+/// Where programs come from.
+enum Listener {
+    Unix(UnixListener),
+    Tcp(TcpListener),
+}
+
+/// What an accept loop needs.
+#[derive(Debug)]
 struct Doors {
     context: Arc<Context>,
     slots: Arc<Semaphore>,
     connections: TaskTracker,
+    host: Host,
 }
 
 impl Doors {
-    fn admit<R, W>(&self, mut read: R, mut write: W)
+    async fn accept(self, listener: Listener) {
+        loop {
+            let error = match &listener {
+                Listener::Unix(listener) => match listener.accept().await {
+                    Ok((stream, _)) => {
+                        let (read, write) = stream.into_split();
+                        self.admit(read, write, Peer::Unix);
+                        continue;
+                    }
+                    Err(error) => error,
+                },
+                Listener::Tcp(listener) => match listener.accept().await {
+                    Ok((stream, address)) => {
+                        tcp::prepare(&stream);
+                        let (read, write) = stream.into_split();
+                        self.admit(read, write, Peer::Tcp(address.ip()));
+                        continue;
+                    }
+                    Err(error) => error,
+                },
+            };
+            pause(&error).await;
+        }
+    }
+
+    fn admit<R, W>(&self, read: R, write: W, peer: Peer)
     where
         R: AsyncRead + Unpin + Send + 'static,
         W: AsyncWrite + Unpin + Send + 'static,
     {
-        let context = self.context.clone();
+        let (context, host) = (self.context.clone(), self.host.clone());
         match self.slots.clone().try_acquire_owned() {
             Ok(slot) => {
                 self.connections.spawn(async move {
-                    serve(read, write, &context).await;
+                    match host {
+                        Host::Stentor => serve(read, write, &context).await,
+                        Host::Spread(door) => spread::serve(read, write, peer, &context, &door).await,
+                    }
                     drop(slot);
                 });
             }
             Err(_) => {
                 context.metrics.count(Count::handshakes_refused);
                 // Short-lived: it ends within the patience for a last word.
-                self.connections.spawn(async move {
-                    let text = format!(
-                        "all {} sessions are in use: close one or raise [clients] max_sessions",
-                        context.max_sessions
-                    );
-                    say_goodbye(&mut read, &mut write, GoodbyeCode::TooManySessions, &text).await;
-                });
+                self.connections.spawn(turn_away(read, write, host, context));
             }
         }
     }
 }
 
-async fn accept_unix(listener: UnixListener, doors: Doors) {
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let (read, write) = stream.into_split();
-                doors.admit(read, write);
-            }
-            Err(error) => pause(&error).await,
+/// Tells a program that there are too many of them.
+async fn turn_away(
+    mut read: impl AsyncRead + Unpin,
+    mut write: impl AsyncWrite + Unpin,
+    host: Host,
+    context: Arc<Context>,
+) {
+    match host {
+        Host::Stentor => {
+            let text = format!(
+                "all {} sessions are in use: close one or raise [clients] max_sessions",
+                context.max_sessions
+            );
+            say_goodbye(&mut read, &mut write, GoodbyeCode::TooManySessions, &text).await;
         }
-    }
-}
-
-async fn accept_tcp(listener: TcpListener, doors: Doors) {
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                if let Err(error) = stream.set_nodelay(true) {
-                    warn!(%error, "small messages may be late on this connection");
-                }
-                let (read, write) = stream.into_split();
-                doors.admit(read, write);
-            }
-            Err(error) => pause(&error).await,
-        }
+        Host::Spread(_) => spread::turn_away(read, write).await,
     }
 }
 

@@ -93,7 +93,7 @@ impl SessionQueue {
         self.lock().bytes
     }
 
-    /// The orderly end: `last` follows what waits, then the connection is closed.
+    /// The orderly end: `last`, which may be empty, follows what waits, then the connection is closed.
     pub(crate) fn finish(&self, last: Bytes) {
         self.end(last, false, ORDERLY_LINGER);
     }
@@ -124,8 +124,10 @@ impl SessionQueue {
             let dropped: usize = state.pieces.drain(..).map(|piece| piece.bytes.len()).sum();
             state.bytes -= dropped;
         }
-        state.bytes += last.len();
-        state.pieces.push_back(Piece { bytes: last, continues: false });
+        if !last.is_empty() {
+            state.bytes += last.len();
+            state.pieces.push_back(Piece { bytes: last, continues: false });
+        }
         state.closed = true;
         drop(state);
         let _ = self.linger.set(linger);
@@ -216,6 +218,10 @@ mod tests {
         queue.cut(Bytes::from_static(b"bye"));
         assert_eq!(taken(&queue).await, ["bye"]);
         assert_eq!(queue.take(&mut VecDeque::new()).await, Next::Close);
+
+        let queue = SessionQueue::new(10);
+        queue.finish(Bytes::new());
+        assert_eq!(queue.take(&mut VecDeque::new()).await, Next::Close, "no last word");
     }
 
     #[tokio::test]

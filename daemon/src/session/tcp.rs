@@ -1,15 +1,18 @@
-//! The loopback TCP socket for programs that cannot use the unix socket.
+//! TCP sockets for programs that cannot use a unix socket.
 
 use std::io;
 use std::net::SocketAddr;
 
+use socket2::SockRef;
 use thiserror::Error;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tracing::warn;
 
 /// Why there is no socket. The daemon does not start.
 #[derive(Debug, Error)]
-#[error("cannot listen on [clients] tcp {address}: {source}{}", hint(source))]
+#[error("cannot listen on {key} {address}: {source}{}", hint(source))]
 pub(crate) struct TcpError {
+    key: &'static str,
     address: SocketAddr,
     source: io::Error,
 }
@@ -17,12 +20,23 @@ pub(crate) struct TcpError {
 fn hint(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::AddrInUse => ": another program has the port: set another one",
+        io::ErrorKind::AddrNotAvailable => ": this machine does not have the address: set another one",
         io::ErrorKind::PermissionDenied => ": ports below 1024 need privileges: set another one",
         _ => "",
     }
 }
 
-/// Opens the socket. The configuration has made sure that it is a loopback address.
-pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, TcpError> {
-    TcpListener::bind(address).await.map_err(|source| TcpError { address, source })
+/// Opens the socket that the setting `key` wants. The configuration has made sure that it may have this address.
+pub(crate) async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, TcpError> {
+    TcpListener::bind(address).await.map_err(|source| TcpError { key, address, source })
+}
+
+/// Small messages go out at once, and a program whose machine is gone is noticed.
+pub(crate) fn prepare(stream: &TcpStream) {
+    if let Err(error) = stream.set_nodelay(true) {
+        warn!(%error, "small messages may be late on this connection");
+    }
+    if let Err(error) = SockRef::from(stream).set_keepalive(true) {
+        warn!(%error, "a program that is gone may keep this connection");
+    }
 }

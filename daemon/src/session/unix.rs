@@ -12,13 +12,13 @@ use tokio::net::{UnixListener, UnixStream};
 /// Why there is no socket. The daemon does not start.
 #[derive(Debug, Error)]
 pub(crate) enum SocketError {
-    #[error("another daemon is listening on {}: stop it, or set another [clients] socket", .0.display())]
-    InUse(PathBuf),
+    #[error("another daemon is listening on {}: stop it, or set another {key}", path.display())]
+    InUse { key: &'static str, path: PathBuf },
     #[error(
-        "{} exists and is not a socket, so it is not removed: move it away, or set another [clients] socket",
-        .0.display()
+        "{} exists and is not a socket, so it is not removed: move it away, or set another {key}",
+        path.display()
     )]
-    NotASocket(PathBuf),
+    NotASocket { key: &'static str, path: PathBuf },
     #[error("cannot use the socket {}: {source}{}", path.display(), hint(path, source))]
     Io { path: PathBuf, source: io::Error },
 }
@@ -62,13 +62,19 @@ impl Drop for SocketFile {
 /// How long a daemon that holds the socket may take to show that it lives.
 const PROBE: Duration = Duration::from_secs(2);
 
-/// Opens the socket at `path` with permissions `mode`; with `make_directory`, makes its directory if need be.
-pub(crate) async fn bind(path: &Path, mode: u32, make_directory: bool) -> Result<Socket, SocketError> {
+/// Opens the socket at `path`, which the setting `key` wants, with permissions `mode`; with `make_directory`, makes its
+/// directory if need be.
+pub(crate) async fn bind(
+    key: &'static str,
+    path: &Path,
+    mode: u32,
+    make_directory: bool,
+) -> Result<Socket, SocketError> {
     let failed = |source| SocketError::Io { path: path.to_owned(), source };
     if let Some(directory) = path.parent().filter(|_| make_directory) {
         fs::DirBuilder::new().recursive(true).mode(0o755).create(directory).map_err(failed)?;
     }
-    clear(path).await?;
+    clear(key, path).await?;
     let listener = UnixListener::bind(path).map_err(failed)?;
     let file = SocketFile { path: path.to_owned(), identity: identity(path) };
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(failed)?;
@@ -76,12 +82,14 @@ pub(crate) async fn bind(path: &Path, mode: u32, make_directory: bool) -> Result
 }
 
 /// Removes what a dead daemon left at `path`.
-async fn clear(path: &Path) -> Result<(), SocketError> {
+async fn clear(key: &'static str, path: &Path) -> Result<(), SocketError> {
     let failed = |source| SocketError::Io { path: path.to_owned(), source };
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(failed(error)),
-        Ok(meta) if !meta.file_type().is_socket() => return Err(SocketError::NotASocket(path.to_owned())),
+        Ok(meta) if !meta.file_type().is_socket() => {
+            return Err(SocketError::NotASocket { key, path: path.to_owned() });
+        }
         Ok(_) => {}
     }
     // Nobody listens on a stale socket. One whose queue is full keeps us waiting, so it is alive.
@@ -92,7 +100,7 @@ async fn clear(path: &Path) -> Result<(), SocketError> {
         }
         Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Ok(Err(error)) if error.kind() != io::ErrorKind::WouldBlock => Err(failed(error)),
-        Ok(_) | Err(_) => Err(SocketError::InUse(path.to_owned())),
+        Ok(_) | Err(_) => Err(SocketError::InUse { key, path: path.to_owned() }),
     }
 }
 
@@ -110,10 +118,10 @@ mod tests {
         let path = dir.path().join("s");
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
         assert!(path.exists());
-        let socket = bind(&path, 0o600, false).await.unwrap();
+        let socket = bind("[clients] socket", &path, 0o600, false).await.unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
 
-        let error = bind(&path, 0o600, false).await.unwrap_err().to_string();
+        let error = bind("[clients] socket", &path, 0o600, false).await.unwrap_err().to_string();
         assert!(error.contains("another daemon is listening"), "{error}");
         drop(socket);
         assert!(!path.exists());
@@ -124,12 +132,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s");
         fs::write(&path, "precious").unwrap();
-        let error = bind(&path, 0o600, false).await.unwrap_err().to_string();
+        let error = bind("[clients] socket", &path, 0o600, false).await.unwrap_err().to_string();
         assert!(error.contains("is not a socket"), "{error}");
         assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
         fs::remove_file(&path).unwrap();
 
-        let socket = bind(&path, 0o600, false).await.unwrap();
+        let socket = bind("[clients] socket", &path, 0o600, false).await.unwrap();
         fs::remove_file(&path).unwrap();
         fs::write(&path, "another's").unwrap();
         drop(socket);
@@ -140,12 +148,12 @@ mod tests {
     async fn a_directory_is_made_only_for_the_default() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("not/there/s");
-        let error = bind(&path, 0o600, false).await.unwrap_err().to_string();
+        let error = bind("[clients] socket", &path, 0o600, false).await.unwrap_err().to_string();
         assert!(error.contains("not/there must exist"), "{error}");
-        bind(&path, 0o600, true).await.unwrap();
+        bind("[clients] socket", &path, 0o600, true).await.unwrap();
         let file = dir.path().join("file");
         fs::write(&file, "").unwrap();
-        let error = bind(&file.join("s"), 0o600, false).await.unwrap_err().to_string();
+        let error = bind("[clients] socket", &file.join("s"), 0o600, false).await.unwrap_err().to_string();
         assert!(error.contains("is no directory"), "{error}");
     }
 }

@@ -27,6 +27,7 @@ use crate::config::units::Mode;
 use crate::driver::inbox::{self, Input};
 use crate::driver::{Driver, Settings};
 use crate::metrics::{Count, Metrics};
+use crate::spread::names::Aliases;
 use crate::transport::board::Board;
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -86,11 +87,12 @@ async fn daemon_with(setup: Setup) -> Daemon {
         membership,
         configured: vec![(id.name, "(alone)".to_owned())],
         session_queue_out: QUEUE_OUT,
+        aliases: Aliases::default(),
         board: Board::default(),
         metrics: metrics.clone(),
     });
     let driver = tokio::spawn(driver.unwrap().run(receiver));
-    let server = Server::start(&clients, context).await.unwrap();
+    let server = Server::start(&clients, None, context).await.unwrap();
     Daemon { _dir: dir, socket: clients.socket, inbox: sender, server, driver, metrics }
 }
 

@@ -145,7 +145,7 @@ async fn loopback_tcp_is_a_door_like_the_socket() {
     let goodbye = decoder.next_frame().unwrap();
     assert!(matches!(goodbye, Some(DaemonFrame::Goodbye { code: GoodbyeCode::Closed, .. })), "{goodbye:?}");
 
-    let error = tcp::bind(port).await.unwrap_err().to_string();
+    let error = tcp::bind("[clients] tcp", port).await.unwrap_err().to_string();
     assert!(error.contains(&port.to_string()) && error.contains("set another one"), "{error}");
     drop(daemon);
 }
