@@ -1,5 +1,7 @@
 //! Messages of Spread's client protocol, byte for byte.
 
+use std::fmt;
+
 use anyhow::{Context, Result, ensure};
 
 /// Set in a word whose bytes are little-endian.
@@ -130,7 +132,7 @@ impl Request {
 }
 
 /// A message as a program gets it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Message {
     /// All its bytes.
     pub raw: Vec<u8>,
@@ -146,6 +148,20 @@ pub struct Message {
     pub names: Vec<String>,
     /// What follows.
     pub body: Vec<u8>,
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        /// Bytes of the body that are shown.
+        const SHOWN: usize = 64;
+        let Self { word, name, names, hint, old_word, body, raw: _ } = self;
+        let begin = String::from_utf8_lossy(&body[..body.len().min(SHOWN)]);
+        write!(
+            f,
+            "{word:#x} of {name} to {names:?}, hint {hint:02x?}, {old_word:x?}: {} bytes {begin:?}",
+            body.len()
+        )
+    }
 }
 
 /// How many bytes follow a header: those of the names with what is in front of them, and those of the body.
