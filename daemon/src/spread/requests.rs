@@ -1,10 +1,10 @@
 //! From a stream of Spread messages to requests of the session protocol.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::BytesMut;
 use stentor_client::wire::{ClientFrame, GoodbyeCode};
 use stentor_membership::{Content, MemberName};
 
-use super::header::{HEADER, Header, NAME};
+use super::header::{HEADER, Header, Hint, LENGTH_AT, NAME};
 use super::kind::{self, Kind};
 use super::marks::Marks;
 use super::names::{self, Aliases};
@@ -26,8 +26,9 @@ pub(super) struct Decoder {
     /// The private group that the program must name as the sender.
     own: String,
     aliases: Aliases,
-    /// Where contents' heads are made.
+    /// What stood in front of the last message's payload, and what it was made from.
     head: BytesMut,
+    last: Last,
     failed: bool,
 }
 
@@ -68,7 +69,8 @@ enum Cut {
 impl Decoder {
     pub(super) fn new(own: MemberName, aliases: Aliases) -> Self {
         let own = own.to_string();
-        Self { buffer: BytesMut::new(), header: None, own, aliases, head: BytesMut::new(), failed: false }
+        let (buffer, head, last) = (BytesMut::new(), BytesMut::new(), Last::default());
+        Self { buffer, header: None, own, aliases, head, last, failed: false }
     }
 
     fn cut(&mut self) -> Result<Cut, String> {
@@ -145,43 +147,81 @@ impl Decoder {
         names: usize,
     ) -> Result<Cut, String> {
         let payload_at = HEADER + names;
-        let fields = message[HEADER..payload_at].chunks_exact(NAME);
-        let targets: Vec<_> = fields.clone().filter_map(|field| self.aliases.resolve(field)).collect();
-        if targets.is_empty() {
+        // Most messages of a program look like the one before.
+        if !self.last.is(&message, names) {
+            self.last.clear();
+            self.make_head(word, header.hint, &message[HEADER..payload_at])?;
+            self.last.set(&message, names);
+        }
+        if self.head.is_empty() {
             return Ok(Cut::Nothing);
         }
-        let mut destinations = Vec::new();
-        if targets.len() * NAME < names {
-            for field in fields {
-                let mut whole = [0; NAME];
-                let text = names::text(field);
-                whole[..text.len()].copy_from_slice(text);
-                destinations.extend_from_slice(&whole);
-            }
-        }
-        let marks = Marks { word, hint: header.hint, destinations: &destinations };
-        let mut attributes = BytesMut::new();
-        if !marks.are_needless() {
-            marks.put(&mut attributes);
-        }
-        self.head.clear();
-        Content::put_head(&mut self.head, &targets, header.hint.mark(), &attributes)
-            .map_err(|error| error.to_string())?;
         // The head is nearly always smaller than what it replaces: the payload stays where it is.
         let content = match payload_at.checked_sub(self.head.len()) {
             Some(at) => {
                 message[at..payload_at].copy_from_slice(&self.head);
                 message.freeze().slice(at..)
             }
-            None => {
-                self.head.put_slice(&message[payload_at..]);
-                Bytes::from(self.head.split())
-            }
+            None => [&self.head, &message[payload_at..]].concat().into(),
         };
         let service = kind::service(word);
         let discard_self = word & kind::SELF_DISCARD != 0;
         Ok(Cut::Request(ClientFrame::Multicast { service, discard_self, content }))
     }
+
+    /// Makes what stands in front of the payload; nothing if the message is for nobody.
+    fn make_head(&mut self, word: u32, hint: Hint, fields: &[u8]) -> Result<(), String> {
+        self.head.clear();
+        let fields = fields.chunks_exact(NAME).map(whole);
+        let targets: Vec<_> = fields.clone().map(|field| self.aliases.resolve(&field)).collect();
+        let told = |(target, field): (&Option<String>, [u8; NAME])| {
+            target.as_ref().is_some_and(|target| self.aliases.field(target) == field)
+        };
+        let all_told = targets.iter().zip(fields.clone()).all(told);
+        let destinations = if all_told { Vec::new() } else { fields.flatten().collect() };
+        let targets: Vec<_> = targets.into_iter().flatten().collect();
+        if targets.is_empty() {
+            return Ok(());
+        }
+        let marks = Marks { word, hint, destinations: &destinations };
+        let mut attributes = BytesMut::new();
+        if !marks.are_needless() {
+            marks.put(&mut attributes);
+        }
+        Content::put_head(&mut self.head, &targets, hint.mark(), &attributes).map_err(|e| e.to_string())
+    }
+}
+
+/// Everything of a message but its length and payload, in the sender's bytes.
+#[derive(Debug, Default)]
+struct Last(Vec<u8>);
+
+impl Last {
+    fn is(&self, message: &[u8], names: usize) -> bool {
+        let (header, fields) = Self::parts(message, names);
+        self.0.len() == header.len() + fields.len() && self.0.starts_with(header) && self.0.ends_with(fields)
+    }
+
+    fn set(&mut self, message: &[u8], names: usize) {
+        let (header, fields) = Self::parts(message, names);
+        self.0.extend_from_slice(header);
+        self.0.extend_from_slice(fields);
+    }
+
+    fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    fn parts(message: &[u8], names: usize) -> (&[u8], &[u8]) {
+        (&message[..LENGTH_AT], &message[HEADER..HEADER + names])
+    }
+}
+
+/// A name with nothing behind its end.
+fn whole(field: &[u8]) -> [u8; NAME] {
+    let (mut whole, text) = ([0; NAME], names::text(field));
+    whole[..text.len()].copy_from_slice(text);
+    whole
 }
 
 fn first_name(message: &[u8], names: usize) -> Option<&[u8]> {
@@ -190,10 +230,10 @@ fn first_name(message: &[u8], names: usize) -> Option<&[u8]> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::BufMut;
     use proptest::prelude::*;
     use stentor_membership::Service;
 
-    use super::super::header::Hint;
     use super::super::names::padded;
     use super::*;
 
@@ -249,6 +289,43 @@ mod tests {
         let marks = Marks::of(&content, service);
         assert_eq!((marks.word, marks.hint), (0x44, Hint([0, 0, 7, 0])));
         assert_eq!(marks.destinations, names.map(padded).concat());
+    }
+
+    #[test]
+    fn names_that_only_other_programs_can_have_are_told_as_they_were_written() {
+        let bytes = message(0x10, "#alice#d1", &["room!"], Hint::new(0), b"x");
+        let requests = all(&mut decoder(), &bytes).unwrap();
+        let (service, _, content) = content(&requests[0]);
+        assert_eq!(content.targets().collect::<Vec<_>>(), ["room!"]);
+        assert_eq!(Marks::of(&content, service).destinations, padded("room!"));
+    }
+
+    #[test]
+    fn each_message_has_its_own_head_also_if_it_looks_like_the_one_before() {
+        let mut decoder = decoder();
+        let mut bytes = BytesMut::new();
+        let kinds = [
+            (0x10, "a", 1),
+            (0x10, "a", 1),
+            (0x10, "b", 1),
+            (0x10, "a", 2),
+            (0x50, "a", 2),
+            (0x10, "#", 2),
+            (0x10, "#", 2),
+            (0x20, "a", 1),
+        ];
+        for (word, name, mark) in kinds {
+            bytes.put(message(word, "#alice#d1", &[name], Hint::new(mark), name.as_bytes()));
+        }
+        let requests = all(&mut decoder, &bytes).unwrap();
+        let expected: Vec<_> = kinds.iter().filter(|(_, name, _)| *name != "#").collect();
+        assert_eq!(requests.len(), expected.len());
+        for (request, (word, name, mark)) in requests.iter().zip(expected) {
+            let (service, discard_self, content) = content(request);
+            assert_eq!((service, discard_self), (kind::service(*word), word & 0x40 != 0));
+            assert_eq!(content.targets().collect::<Vec<_>>(), [*name]);
+            assert_eq!((content.tag(), content.payload().as_ref()), (*mark, name.as_bytes()));
+        }
     }
 
     #[test]
