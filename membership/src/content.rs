@@ -145,8 +145,16 @@ impl Content {
             Target::parse(name)?;
             at += 1 + name.len();
         }
-        let mut payload_at = at + 2;
-        if first & WITH_ATTRIBUTES != 0 {
+        Self::with_known_targets(encoded, at)
+    }
+
+    /// Bytes whose first `tag_at` are known to be a count and as many valid destinations.
+    ///
+    /// # Errors
+    /// [`ContentError`] if what follows them is not what [`Content::new`] makes.
+    pub(crate) fn with_known_targets(encoded: Bytes, tag_at: usize) -> Result<Self, ContentError> {
+        let mut payload_at = tag_at + 2;
+        if encoded.first().is_some_and(|first| first & WITH_ATTRIBUTES != 0) {
             let length = encoded.get(payload_at..payload_at + 2).ok_or(ContentError::Malformed)?;
             let length = usize::from(u16::from_le_bytes([length[0], length[1]]));
             if length > Self::MAX_ATTRIBUTES {
@@ -158,14 +166,8 @@ impl Content {
             return Err(ContentError::Malformed);
         }
         let position = |at| u32::try_from(at).map_err(|_| ContentError::Malformed);
-        let (tag_at, payload_at) = (position(at)?, position(payload_at)?);
+        let (tag_at, payload_at) = (position(tag_at)?, position(payload_at)?);
         Ok(Self { encoded, tag_at, payload_at })
-    }
-
-    /// Bytes whose first `targets_len` are known to be valid destinations.
-    pub(crate) fn with_known_targets(encoded: Bytes, targets_len: usize) -> Option<Self> {
-        let tag_at = u32::try_from(targets_len).ok()?;
-        (encoded.len() >= targets_len + 2).then_some(Self { encoded, tag_at })
     }
 
     /// The bytes of the destinations.

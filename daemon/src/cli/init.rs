@@ -37,7 +37,7 @@ pub(crate) struct InitArgs {
     #[arg(long = "daemon", value_name = "NAME=HOST:PORT", required = true)]
     daemons: Vec<DaemonAt>,
     /// The name of the cluster, which all its daemons share.
-    #[arg(long, default_value = "stentor")]
+    #[arg(long, default_value_t = ClusterName::default())]
     cluster: ClusterName,
 }
 

@@ -5,6 +5,7 @@ mod chat;
 mod cluster;
 mod daemon;
 mod demo;
+mod import_spread;
 pub(crate) mod init;
 mod input;
 mod join;
@@ -46,6 +47,8 @@ enum Command {
     Status(status::StatusArgs),
     /// Measure throughput and latency, of daemons that it starts or of a cluster that runs.
     Bench(bench::BenchArgs),
+    /// Make a configuration from one of the Spread toolkit.
+    ImportSpread(import_spread::ImportSpreadArgs),
     /// Make a line for the passwords of programs of Spread.
     SpreadPassword(spread_password::SpreadPasswordArgs),
     /// Run a whole cluster for a few seconds, with a crash in the middle, and check what everybody saw.
@@ -63,6 +66,7 @@ impl Cli {
             Command::Chat(args) => block_on(chat::run(args)),
             Command::Status(args) => block_on(status::run(args)),
             Command::Bench(args) => block_on(bench::run(args)),
+            Command::ImportSpread(args) => import_spread::run(&args),
             Command::SpreadPassword(args) => spread_password::run(&args),
             Command::Demo(args) => block_on(demo::run(args)),
         }

@@ -12,7 +12,6 @@ use super::raw::{RawClients, RawConfig, RawMembership, RawTls};
 use super::units::{HostPort, Mode, Size, Span};
 use super::{Clients, ClusterName, Config, ConfigError, Network, TlsFiles, default_socket};
 
-const DEFAULT_CLUSTER: &str = "stentor";
 const DEFAULT_SOCKET_MODE: Mode = Mode(0o660);
 const DEFAULT_QUEUE_OUT: usize = 64 << 20;
 const DEFAULT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -30,7 +29,7 @@ pub(super) fn config(raw: RawConfig, origin: &str, base: &Path) -> Result<Config
     let name = daemon_name(raw.name, &raw.daemons, &at)?;
     let cluster = match &raw.cluster {
         Some(text) => text.parse().map_err(|e: String| at.wrong("cluster", text, e))?,
-        None => ClusterName(DEFAULT_CLUSTER.to_owned()),
+        None => ClusterName::default(),
     };
     let mut membership = membership(&raw.membership, raw.clients.max_sessions, &at)?;
     membership.daemons =

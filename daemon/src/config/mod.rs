@@ -93,6 +93,12 @@ impl ClusterName {
     }
 }
 
+impl Default for ClusterName {
+    fn default() -> Self {
+        Self("stentor".to_owned())
+    }
+}
+
 impl FromStr for ClusterName {
     type Err = String;
 

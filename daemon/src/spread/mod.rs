@@ -8,6 +8,7 @@ pub(crate) mod auth;
 mod connection;
 mod handshake;
 mod header;
+pub(crate) mod import;
 mod kind;
 pub(crate) mod listen;
 mod marks;

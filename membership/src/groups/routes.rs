@@ -41,7 +41,7 @@ impl Routes {
             |route: &&Route| route.lane == lane && route.from == from && message.starts_with(&route.prefix);
         let route = self.routes.iter().find(fits)?;
         let content = message.slice(route.content_at..);
-        Some((route, Content::with_known_targets(content, route.prefix.len() - route.content_at)?))
+        Some((route, Content::with_known_targets(content, route.prefix.len() - route.content_at).ok()?))
     }
 
     /// Remembers where a message went.
