@@ -21,6 +21,7 @@ fn driven(settings: Settings) -> Driven {
         membership: stentor_membership::Config::default(),
         configured: Vec::new(),
         session_queue_out: 1 << 20,
+        aliases: crate::spread::names::Aliases::default(),
         board: board.clone(),
         metrics: metrics.clone(),
     });
