@@ -104,9 +104,13 @@ impl Agreement {
             if state.view != ordering.view() {
                 continue;
             }
-            let rank = ordering.rank_of(member).filter(|_| state.heard.len() == ordering.members().len());
-            let rank = rank.ok_or(FrameError::Violation("a state of a view that its sender is not in"))?;
-            along.insert(rank, state);
+            // Who answers for my view and was not in it does not move along. The proposer is not to blame: it may come
+            // from another view, and not know who was in mine.
+            if let Some(rank) =
+                ordering.rank_of(member).filter(|_| state.heard.len() == ordering.members().len())
+            {
+                along.insert(rank, state);
+            }
         }
         let mine = ordering.rank_of(self.me).and_then(|rank| along.get(&rank).copied());
         if mine.is_none_or(|mine| mine.heard != ordering.clocks().heard() && !mutant!(DataAfterFreeze)) {

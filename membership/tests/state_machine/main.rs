@@ -7,12 +7,12 @@ mod reaction;
 mod table;
 mod world;
 
-use stentor_membership::wire::Header;
-use stentor_membership::{Content, Phase, Service};
+use stentor_membership::wire::{Header, Status};
+use stentor_membership::{Content, Phase, Service, ViewId};
 
 use input::{INPUTS, Input, KINDS, kind};
 use table::IMPOSSIBLE;
-use world::{Past, State, World};
+use world::{Past, State, World, id, ids};
 
 /// What a node in `state` does with `input`, as a cell of the table.
 fn observed(input: &Input, state: State) -> String {
@@ -109,6 +109,27 @@ fn the_largest_clock_is_not_the_last() {
     assert_eq!(sent.count(), 2, "to c and to d: {:?}", world.sent);
     world.give("d", &Header::Progress { view: world.view, clock: (1 << 61) + 1, horizon: 0 });
     assert_eq!(world.state(), State::Gathering, "d is cut off");
+}
+
+/// An answer for a view by a daemon that was not in it costs its sender a place in the transitional configuration, and
+/// the proposer, which need not know that view, nothing (V5, W3).
+#[test]
+fn a_wrong_answer_is_not_the_proposers_fault() {
+    let mut world = World::new(State::Accepted, Past::Plain);
+    world.propose("c", &["b", "c", "d", "e"], 9);
+    world.proposal = ViewId { epoch: 9, proposer: id("c") };
+    let inside = Status { gathering: true, attempt: Some(world.proposal), ..world.status() };
+    for peer in ["c", "d", "e"] {
+        world.give(peer, &Header::Status(Status { members: ids(&["b", "c", "d", "e"]), ..inside.clone() }));
+    }
+    world.begin();
+    world.give("c", &Header::Recover { id: world.proposal, states: vec![world.held(0); 4] });
+    assert_eq!(reaction::cell(&world), "recovered → R");
+    for peer in ["c", "d", "e"] {
+        world.give(peer, &Header::Recovered { id: world.proposal });
+    }
+    assert_eq!(world.node.view().id, world.proposal);
+    assert_eq!(world.node.view().came_along[..], ids(&["b", "c", "d"]));
 }
 
 #[test]

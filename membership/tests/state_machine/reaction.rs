@@ -77,7 +77,7 @@ fn frames(world: &World) -> Vec<&'static str> {
         Header::Propose { members, .. } => Some(others(members)),
         _ => None,
     });
-    let proposed = proposed.unwrap_or_else(|| vec![id("c"), id("d")]);
+    let proposed = proposed.unwrap_or_else(|| others(&world.members));
     let mut words = Vec::new();
     for (kind, to) in receivers {
         let (word, expected) = match kind {

@@ -78,8 +78,9 @@ pub(crate) struct World {
     pub(crate) now: Timestamp,
     /// The view of `b`, `c` and `d`.
     pub(crate) view: ViewId,
-    /// The latest proposal that `b` made or accepted.
+    /// The latest proposal that `b` made or accepted, and the members of the latest that a peer made.
     pub(crate) proposal: ViewId,
+    pub(crate) members: Vec<DaemonId>,
     pub(crate) session: SessionId,
     /// What `b` answered to the latest proposal that it accepted.
     own: Option<Held>,
@@ -110,8 +111,19 @@ impl World {
         let first = node.view().id;
         let before = (State::Operational, Layers::new());
         let (given, sent, events) = (Vec::new(), Vec::new(), Vec::new());
-        let mut world =
-            Self { node, now, view: first, proposal: first, session, own: None, before, given, sent, events };
+        let mut world = Self {
+            node,
+            now,
+            view: first,
+            proposal: first,
+            members: ids(&["b", "c", "d"]),
+            session,
+            own: None,
+            before,
+            given,
+            sent,
+            events,
+        };
         world.drain();
         world.enter_view();
         assert_eq!(world.state(), State::Operational);
@@ -227,6 +239,7 @@ impl World {
 
     pub(crate) fn propose(&mut self, from: &str, members: &[&str], epoch: u64) {
         let proposed = ViewId { epoch, proposer: id(from) };
+        self.members = ids(members);
         self.give(from, &Header::Propose { id: proposed, members: ids(members) });
     }
 
