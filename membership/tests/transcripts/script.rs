@@ -44,7 +44,12 @@ impl DerefMut for Script {
 impl Script {
     /// Daemons in a view of all of them, with all groups known.
     pub(crate) fn together(names: &[&str]) -> Self {
-        Self::begin(Net::together(names, &Config::default(), DELAY))
+        Self::together_with(names, &Config::default())
+    }
+
+    /// The same with other settings.
+    pub(crate) fn together_with(names: &[&str], config: &Config) -> Self {
+        Self::begin(Net::together(names, config, DELAY))
     }
 
     /// Daemons without links.

@@ -17,4 +17,5 @@ pub(crate) const ALL: &[Story] = &[
     failures::OBLIGATION,
     failures::NON_TRANSITIVE,
     failures::BROKEN_LINK,
+    failures::LARGE_MESSAGE,
 ];

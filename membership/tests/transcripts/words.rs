@@ -112,14 +112,24 @@ fn pieces(mut rest: Bytes) -> String {
     let mut words = Vec::new();
     while !rest.is_empty() {
         let piece = take_piece(&mut rest).unwrap();
-        assert!(piece.first && piece.last, "no story has large messages");
+        if !(piece.first && piece.last) {
+            let which = if piece.first {
+                "first"
+            } else if piece.last {
+                "last"
+            } else {
+                "next"
+            };
+            words.push(format!("the {which} {} bytes of a large message", piece.body.len()));
+            continue;
+        }
         let (body, content) = Body::decode(&piece.body).unwrap();
         words.push(match body {
             Body::Multicast { sender, .. } => {
                 let content = Content::parse(content).unwrap();
                 let to: Vec<_> = content.targets().collect();
-                let text = String::from_utf8_lossy(&content.payload()).into_owned();
-                format!("{sender} to {}, {}, {text:?}", to.join(" "), piece.service)
+                let text = quoted(&content);
+                format!("{sender} to {}, {}, {text}", to.join(" "), piece.service)
             }
             Body::Join { session, group } => format!("{session} joins {group}"),
             Body::Leave { session, group } => format!("{session} leaves {group}"),
@@ -142,6 +152,16 @@ fn pieces(mut rest: Bytes) -> String {
     words.join("; ")
 }
 
+/// A short message as text, of a large one its size.
+fn quoted(content: &Content) -> String {
+    let text = content.payload();
+    if text.len() > 100 {
+        format!("{} bytes", text.len())
+    } else {
+        format!("{:?}", String::from_utf8_lossy(&text))
+    }
+}
+
 pub(crate) fn event(event: &Event) -> String {
     match event {
         Event::Transitional { view: old, toward, members } => {
@@ -153,9 +173,9 @@ pub(crate) fn event(event: &Event) -> String {
             format!("VIEW {}: {}{along}", view(new.id), names(&new.members[..]))
         }
         Event::Message(message) => {
-            let text = String::from_utf8_lossy(&message.content.payload()).into_owned();
+            let text = quoted(&message.content);
             let place = if message.transitional { ", in the transitional configuration" } else { "" };
-            format!("delivers {text:?} of {}, {}{place}", message.sender, message.service)
+            format!("delivers {text} of {}, {}{place}", message.sender, message.service)
         }
         Event::Membership(membership) => membership_words(membership),
         Event::GroupTransitional { group, .. } => {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use stentor_membership::Service;
+use stentor_membership::{Config, Service};
 
 use super::super::Story;
 use super::super::script::Script;
@@ -240,6 +240,35 @@ pub(crate) const BROKEN_LINK: Story = Story {
         assert_eq!(s.view_of("b"), "a b c");
         assert_eq!(s.heard("a", ann), ["once more"]);
         assert_eq!(s.heard("b", bob), ["once more"]);
+        s
+    },
+};
+
+pub(crate) const LARGE_MESSAGE: Story = Story {
+    name: "large_message",
+    proves: "a message of which only a part was sent when its view fell is sent whole in the next one, and delivered once",
+    clauses: "E3, E4, F1, O8, V3.1, V6.3",
+    tell: || {
+        let config = Config { window: 64 << 10, frame: 40 << 10, ..Config::default() };
+        let mut s = Script::together_with(&["a", "b", "c"], &config);
+        let ann = s.named("a", "ann", &[]);
+        let bob = s.named("b", "bob", &["news"]);
+        s.run(20 * MS);
+        s.skip();
+        s.say("A frame holds 40 KiB here, and a may have 64 KiB that not everybody has confirmed. ann's message has
+               110,000 bytes: two frames fill the window, and the rest waits.");
+        s.note("a", "#ann#a sends 110000 bytes to news, agreed".to_owned());
+        s.send("a", ann, Service::Agreed, &["news"], &"x".repeat(110_000));
+        s.run(MS / 2);
+        s.say("Before anybody confirms, c crashes. In the old view the message counts as not sent: b forgets its pieces,
+               and a begins again when it knows the groups of the new view.");
+        s.crash("c");
+        s.cut_at("a", "c");
+        s.cut_at("b", "c");
+        s.run(50 * MS);
+        assert_eq!(s.view_of("b"), "a b");
+        let whole = s.heard("b", bob).iter().filter(|text| text.len() == 110_000).count();
+        assert_eq!(whole, 1, "the message comes once, and whole");
         s
     },
 };
