@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
+use super::outbox::DAEMON_LANE;
 use super::retention::Body;
 use crate::error::FrameError;
 use crate::wire::{MAX_MESSAGE, Piece};
@@ -15,7 +16,7 @@ pub(crate) struct Assembly {
     partial: BTreeMap<(u16, bool), Partial>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Partial {
     lane: u32,
     parts: Vec<Bytes>,
@@ -23,35 +24,60 @@ struct Partial {
 }
 
 impl Assembly {
+    /// Whether all of `pieces`, a frame of `rank`, can be added: of a frame that breaks a rule nothing is used.
+    pub(crate) fn check(&self, rank: u16, pieces: &[Piece]) -> Result<(), FrameError> {
+        if pieces.iter().all(|piece| piece.first && piece.last) {
+            return Ok(());
+        }
+        let mut open = [false, true].map(|own| self.open((rank, own)));
+        for piece in pieces {
+            let open = &mut open[usize::from(piece.lane == DAEMON_LANE)];
+            *open = after(*open, piece)?;
+        }
+        Ok(())
+    }
+
     /// Takes the next piece of `rank`; gives the whole message if it ends here.
     pub(crate) fn add(&mut self, rank: u16, piece: &Piece) -> Result<Option<Body>, FrameError> {
         if piece.first && piece.last {
             return Ok(Some(Body::Whole(piece.body.clone())));
         }
-        let key = (rank, piece.lane == 0);
-        if piece.first {
-            let begun = Partial { lane: piece.lane, parts: vec![piece.body.clone()], len: piece.body.len() };
-            return match self.partial.insert(key, begun) {
-                None => Ok(None),
-                Some(_) => {
-                    Err(FrameError::Violation("a second message in pieces before the first one ended"))
-                }
-            };
-        }
-        let partial = self.partial.get_mut(&key).filter(|partial| partial.lane == piece.lane);
-        let partial = partial.ok_or(FrameError::Violation("a piece of a message that did not begin"))?;
+        let key = (rank, piece.lane == DAEMON_LANE);
+        let open = after(self.open(key), piece)?;
+        let partial = self.partial.entry(key).or_default();
+        partial.lane = piece.lane;
         partial.len += piece.body.len();
-        if partial.len > MAX_MESSAGE || piece.body.is_empty() {
-            return Err(FrameError::Violation("a message beyond the largest size, or an empty piece"));
-        }
-        if piece.last || !mutant!(PieceLost) {
-            partial.parts.push(piece.body.clone());
-        }
-        if !piece.last {
+        partial.parts.push(piece.body.clone());
+        if open.is_some() {
             return Ok(None);
         }
         Ok(self.partial.remove(&key).map(|whole| Body::Parts(whole.parts)))
     }
+
+    /// Lane and length of the message that is incomplete.
+    fn open(&self, key: (u16, bool)) -> Option<(u32, usize)> {
+        self.partial.get(&key).map(|partial| (partial.lane, partial.len))
+    }
+}
+
+/// Lane and length of what is incomplete after `piece`, if it was `open` before.
+fn after(open: Option<(u32, usize)>, piece: &Piece) -> Result<Option<(u32, usize)>, FrameError> {
+    if piece.first && piece.last {
+        return Ok(open);
+    }
+    if piece.first {
+        return match open {
+            None => Ok(Some((piece.lane, piece.body.len()))),
+            Some(_) => Err(FrameError::Violation("a second message in pieces before the first one ended")),
+        };
+    }
+    let open = open.filter(|(lane, _)| *lane == piece.lane);
+    let (lane, len) = open.ok_or(FrameError::Violation("a piece of a message that did not begin"))?;
+    let len = len + piece.body.len();
+    if len > MAX_MESSAGE || piece.body.is_empty() {
+        return Err(FrameError::Violation("a message beyond the largest size, or an empty piece"));
+    }
+    Ok(if piece.last { None } else { Some((lane, len)) })
 }
 
 #[cfg(test)]
@@ -71,6 +97,18 @@ mod tests {
         assert!(assembly.add(1, &piece(1, true, false, "other sender")).unwrap().is_none());
         let whole = assembly.add(0, &piece(1, false, true, "cd")).unwrap().unwrap();
         assert_eq!(whole.join(), "abcd");
+    }
+
+    #[test]
+    fn a_frame_is_checked_as_a_whole() {
+        let mut assembly = Assembly::default();
+        let begins = [piece(1, true, false, "ab"), piece(2, true, true, "x"), piece(0, true, false, "own")];
+        assert!(assembly.check(0, &begins).is_ok());
+        assert!(assembly.check(0, &[&begins[..], &begins[..1]].concat()).is_err());
+        assembly.add(0, &begins[0]).unwrap();
+        assert!(assembly.check(0, &[piece(1, false, true, "cd"), piece(2, true, false, "y")]).is_ok());
+        assert!(assembly.check(0, &begins).is_err());
+        assert!(assembly.check(1, &begins).is_ok());
     }
 
     #[test]

@@ -7,12 +7,13 @@ mod reaction;
 mod table;
 mod world;
 
+use bytes::BytesMut;
 use stentor_membership::wire::{Header, Status};
 use stentor_membership::{Content, Phase, Service, ViewId};
 
 use input::{INPUTS, Input, KINDS, kind};
 use table::IMPOSSIBLE;
-use world::{Past, State, World, id, ids};
+use world::{CLOCK, Past, State, World, id, ids, piece};
 
 /// What a node in `state` does with `input`, as a cell of the table.
 fn observed(input: &Input, state: State) -> String {
@@ -130,6 +131,25 @@ fn a_wrong_answer_is_not_the_proposers_fault() {
     }
     assert_eq!(world.node.view().id, world.proposal);
     assert_eq!(world.node.view().came_along[..], ids(&["b", "c", "d"]));
+}
+
+/// A member that said different things to different daemons leaves frames that fit at one and not at the other: they
+/// count as empty, and the one that passes them on is not to blame (V5.2, W3).
+#[test]
+fn a_resend_that_does_not_fit_here_is_not_the_resenders_fault() {
+    let mut world = World::new(State::Gathering, Past::Plain);
+    world.give_bytes("d", piece(world.view, CLOCK + 1, CLOCK, b"begins", false));
+    world.propose("c", &["b", "c", "d"], 5);
+    world.proposal = ViewId { epoch: 5, proposer: id("c") };
+    let states = vec![world.own.clone().unwrap(), world.held(2), world.held(2)];
+    world.give("c", &Header::Recover { id: world.proposal, states });
+    assert_eq!(world.state(), State::Levelling);
+    world.begin();
+    let mut resend = BytesMut::new();
+    Header::Resend { id: world.proposal, rank: 2, after: CLOCK + 1 }.encode_into(&mut resend);
+    resend.extend_from_slice(&piece(world.view, CLOCK + 2, CLOCK, b"begins again", false));
+    world.give_bytes("c", resend.freeze());
+    assert_eq!(reaction::cell(&world), "take, recovered → R");
 }
 
 #[test]

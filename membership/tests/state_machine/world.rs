@@ -83,7 +83,7 @@ pub(crate) struct World {
     pub(crate) members: Vec<DaemonId>,
     pub(crate) session: SessionId,
     /// What `b` answered to the latest proposal that it accepted.
-    own: Option<Held>,
+    pub(crate) own: Option<Held>,
     /// The state and what the layers held when the input that is looked at came.
     pub(crate) before: (State, Layers),
     /// What the node got, sent and reported since then.
@@ -376,9 +376,14 @@ impl World {
 
 /// A data frame of `view` with one message of the daemon itself.
 pub(crate) fn data(view: ViewId, clock: u64, horizon: u64, body: &[u8]) -> Bytes {
+    piece(view, clock, horizon, body, true)
+}
+
+/// A data frame with the beginning of a message, which is all of it if it is the `last` piece as well.
+pub(crate) fn piece(view: ViewId, clock: u64, horizon: u64, body: &[u8], last: bool) -> Bytes {
     let mut frame = BytesMut::new();
     Header::Data { view, clock, horizon }.encode_into(&mut frame);
-    put_piece_head(&mut frame, 0, Service::Agreed, true, true, body.len());
+    put_piece_head(&mut frame, 0, Service::Agreed, true, last, body.len());
     frame.extend_from_slice(body);
     frame.freeze()
 }
