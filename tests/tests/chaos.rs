@@ -1,6 +1,7 @@
 //! Chaos for a minute, with another seed each time, and the proof that it would be seen if a promise was broken. The
 //! command `chaos` goes on for as long as one likes.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -103,10 +104,11 @@ fn swapped(logs: &mut [Log]) -> Option<()> {
 fn swapped_of_one(logs: &mut [Log]) -> Option<()> {
     let log = settled(logs)?;
     let causal = |message: &Received| message.service >= Service::Causal;
-    let one = find(log, causal)?;
-    let What::Message(first) = log.entries.get(one)?.what.clone() else { return None };
-    let two =
-        find(log, |message| causal(message) && message.id.run == first.id.run && message.id != first.id)?;
+    let mut seen = BTreeMap::new();
+    let (one, two) = log.entries.iter().enumerate().find_map(|(at, entry)| match &entry.what {
+        What::Message(message) if causal(message) => Some((seen.insert(message.id.run, at)?, at)),
+        _ => None,
+    })?;
     swap(log, one, two);
     Some(())
 }

@@ -25,7 +25,7 @@ use crate::log::Log;
 use crate::recorder::Recorder;
 use crate::tape::{End, Tape};
 use crate::verdict::settle;
-use crate::wait::{PATIENCE, until};
+use crate::wait::{PATIENCE, PAUSE, until};
 
 /// Between two looks at the daemons.
 pub(crate) const TICK: Duration = Duration::from_millis(500);
@@ -33,6 +33,9 @@ pub(crate) const TICK: Duration = Duration::from_millis(500);
 /// How long it may take after the end of all faults and the first view of all daemons until all clients are back, and
 /// everything that was accepted is delivered.
 const DELIVERED: Duration = Duration::from_secs(60);
+
+/// The part of it that clients may take to come back.
+const BACK: Duration = Duration::from_secs(40);
 
 /// One epoch.
 #[derive(Debug)]
@@ -222,20 +225,37 @@ impl Epoch {
             joined.map_err(|_| anyhow!("a storm panicked"))?;
         }
         let everybody = async {
-            let sessions = until(DELIVERED, "all clients are back", async || {
-                let quiet = self.places.iter().map(|(_, place)| place.quiet());
-                let quiet: Option<Vec<Recorder>> = quiet.collect();
-                quiet.context("one of them has no session, or is still about something")
-            });
-            let sessions = sessions.await?;
-            settle(EVERYBODY, &sessions.iter().collect::<Vec<_>>()).await?;
-            settled.extend(sessions.iter().map(|session| session.look(|log| log.run)));
-            anyhow::Ok(())
+            loop {
+                let sessions = self.until_quiet().await?;
+                let all: Vec<&Recorder> = sessions.iter().collect();
+                let outcome = tokio::select! {
+                    outcome = settle(EVERYBODY, &all) => outcome,
+                    () = one_over(&sessions) => continue,
+                };
+                if outcome.is_ok() || sessions.iter().all(|session| session.tape().ended().is_none()) {
+                    settled.extend(sessions.iter().map(|session| session.look(|log| log.run)));
+                    return outcome;
+                }
+                // One was still cut off for its slowness before: it comes back.
+            }
         };
         let delivered = timeout(DELIVERED, everybody).await;
         delivered.with_context(|| format!("not everything is delivered after {DELIVERED:?}"))??;
         rest[1] = begin.elapsed();
         daemons.look()
+    }
+
+    /// Waits until all clients have come to rest; gives their sessions.
+    async fn until_quiet(&self) -> Result<Vec<Recorder>> {
+        until(BACK, "all clients are back", async || {
+            let all = self.places.iter().map(|(at, place)| {
+                place
+                    .quiet()
+                    .with_context(|| format!("a client of daemon {at} has no session, or is at work"))
+            });
+            all.collect()
+        })
+        .await
     }
 
     /// Ends all clients.
@@ -281,6 +301,13 @@ impl Slow {
 impl Drop for Slow {
     fn drop(&mut self) {
         self.0.set_reading(true);
+    }
+}
+
+/// Waits until one of some sessions has ended.
+async fn one_over(sessions: &[Recorder]) {
+    while sessions.iter().all(|session| session.tape().ended().is_none()) {
+        tokio::time::sleep(PAUSE).await;
     }
 }
 
