@@ -54,7 +54,8 @@ fn a_fault_planted_in_a_real_history_is_found() -> Result<()> {
         ("a message in front of a join that came before it", in_front_of_join, &["newcomers"]),
     ];
     scenario(Duration::from_secs(120), async {
-        let options = Options { seed: seed()?, time: Duration::from_secs(6), daemons: 3..=3 };
+        // What there is to plant in should not be a matter of chance.
+        let options = Options { seed: 1, time: Duration::from_secs(6), daemons: 3..=3 };
         let logs = run(&options, say).await?.last;
         check(&logs).ensure(&[])?;
         for (fault, plant, properties) in PLANTS {
@@ -78,7 +79,7 @@ fn twice(logs: &mut [Log]) -> Option<()> {
 
 fn changed(logs: &mut [Log]) -> Option<()> {
     let log = settled(logs)?;
-    let at = find(log, |message| message.service == Service::Agreed)?;
+    let at = find(log, |message| message.service >= Service::Agreed)?;
     if let What::Message(message) = &mut log.entries.get_mut(at)?.what {
         message.service = Service::Causal;
     }
