@@ -47,7 +47,9 @@ impl Assembly {
         let partial = self.partial.entry(key).or_default();
         partial.lane = piece.lane;
         partial.len += piece.body.len();
-        partial.parts.push(piece.body.clone());
+        if piece.first || piece.last || !mutant!(PieceLost) {
+            partial.parts.push(piece.body.clone());
+        }
         if open.is_some() {
             return Ok(None);
         }
