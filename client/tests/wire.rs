@@ -19,7 +19,7 @@ use stentor_membership::{
 const LIMIT: usize = 1 << 20;
 
 fn daemon() -> impl Strategy<Value = DaemonName> {
-    "[a-z0-9][a-z0-9_-]{0,31}".prop_map(|n| DaemonName::new(&n).unwrap())
+    "[a-z0-9]([a-z0-9_-]{0,30}[a-z0-9_])?".prop_map(|n| DaemonName::new(&n).unwrap())
 }
 
 fn session() -> impl Strategy<Value = SessionName> {

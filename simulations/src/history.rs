@@ -27,6 +27,8 @@ pub struct History {
     pub sends: Vec<Send>,
     /// Whether the run came to rest: whatever was going to be delivered has been.
     pub settled: bool,
+    /// It did not come to rest in the time that L1 allows: what is missing now is missing for good.
+    pub overdue: bool,
 }
 
 /// One run of a daemon.

@@ -151,6 +151,7 @@ impl Cluster {
                 let text =
                     format!("after {:?} without faults {reason}{}", self.options.patience, self.status());
                 self.broken = Some(Violation { promise: PROMISE, text });
+                self.history.overdue = true;
                 return false;
             }
             self.run_until(self.schedule.now() + pause);
