@@ -82,6 +82,9 @@ impl Recorder {
 
     /// From now on it reads what arrives, or lets it lie.
     pub fn set_reading(&self, reading: bool) {
+        if !reading {
+            self.tape.hold();
+        }
         self.reading.send_replace(reading);
     }
 

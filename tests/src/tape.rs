@@ -23,6 +23,8 @@ struct Record {
     /// The ordinals of those that the daemon refused later.
     rejected: Vec<u64>,
     ended: Option<End>,
+    /// Whether the client let lie what arrived, for a while.
+    held: bool,
 }
 
 /// How a session ended.
@@ -47,7 +49,8 @@ impl Tape {
     /// An empty one.
     pub(crate) fn new(member: MemberName, run: u32) -> Self {
         let log = Log::new(member, run);
-        Self(Arc::new(Mutex::new(Record { log, accepted: Vec::new(), rejected: Vec::new(), ended: None })))
+        let (accepted, rejected) = (Vec::new(), Vec::new());
+        Self(Arc::new(Mutex::new(Record { log, accepted, rejected, ended: None, held: false })))
     }
 
     /// What is on record so far.
@@ -59,6 +62,16 @@ impl Tape {
     pub fn take(&self) -> Log {
         let empty = |log: &mut Log| std::mem::replace(log, Log::new(log.member, log.run));
         self.record().complete(empty)
+    }
+
+    /// Notes that the client lets lie what arrives.
+    pub(crate) fn hold(&self) {
+        self.record().held = true;
+    }
+
+    /// Whether it ever did.
+    pub fn was_held(&self) -> bool {
+        self.record().held
     }
 
     /// How the session ended, if it did.

@@ -40,6 +40,8 @@ pub(crate) struct Daemons {
     states: Vec<State>,
     /// Those whose clients may have lost their connections without a word since the last [`rest`](Self::rest).
     killed: BTreeSet<Daemon>,
+    /// Those that stopped in order since then: a client that does not read may miss their goodbye.
+    stopped: BTreeSet<Daemon>,
     peak: u64,
 }
 
@@ -51,7 +53,7 @@ impl Daemons {
         let plan = plan.set("membership", "max_message", MAX_MESSAGE);
         let cluster = plan.set("clients", "session_queue_out", CLIENT_QUEUE).start().await?;
         let states = vec![State::Up; count];
-        Ok(Self { cluster, names, states, killed: BTreeSet::new(), peak: 0 })
+        Ok(Self { cluster, names, states, killed: BTreeSet::new(), stopped: BTreeSet::new(), peak: 0 })
     }
 
     pub(crate) fn names(&self) -> &[String] {
@@ -178,6 +180,11 @@ impl Daemons {
         std::mem::take(&mut self.killed)
     }
 
+    /// Those that were told to stop since the last call.
+    pub(crate) fn take_stopped(&mut self) -> BTreeSet<Daemon> {
+        std::mem::take(&mut self.stopped)
+    }
+
     fn kill(&mut self, daemon: Daemon) -> Result<()> {
         self.look()?;
         let name = self.name(daemon).to_owned();
@@ -194,6 +201,7 @@ impl Daemons {
             return Ok(false);
         }
         self.process(daemon)?.signal(Signal::TERM)?;
+        self.stopped.insert(daemon);
         self.set(daemon, State::Leaving(Instant::now()));
         Ok(true)
     }

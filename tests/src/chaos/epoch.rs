@@ -184,10 +184,11 @@ impl Epoch {
             Err(error) => Err(error),
         };
         let ended = self.end().await;
-        let killed = daemons.take_killed();
-        let killed = killed.iter().map(|daemon| daemons.name(*daemon)).collect();
+        let (killed, stopped) = (daemons.take_killed(), daemons.take_stopped());
+        let names = |ended: BTreeSet<Daemon>| ended.iter().map(|daemon| daemons.name(*daemon)).collect();
+        let (killed, stopped): (BTreeSet<&str>, BTreeSet<&str>) = (names(killed), names(stopped));
         let tapes = self.tapes.take();
-        let ends = tapes.iter().try_for_each(|tape| right_end(tape, &killed));
+        let ends = tapes.iter().try_for_each(|tape| right_end(tape, &killed, &stopped));
         let slow = tapes.iter().filter(|tape| is_too_slow(tape)).count();
         let slow = u64::try_from(slow).unwrap_or(u64::MAX);
         let empty = if peace.is_ok() { daemons.until_empty().await } else { Ok(()) };
@@ -316,8 +317,9 @@ fn is_too_slow(tape: &Tape) -> bool {
     matches!(tape.ended(), Some(End::Lost(Disconnected::Goodbye { code, .. })) if code == too_slow)
 }
 
-/// Whether a session ended as sessions may: by itself, with its daemon, or cut as too slow.
-fn right_end(tape: &Tape, killed: &BTreeSet<&str>) -> Result<()> {
+/// Whether a session ended as sessions may: by itself, with its daemon, or cut as too slow. A daemon that stops waits for
+/// its clients only so long: one that does not read may find the connection gone instead of a goodbye.
+fn right_end(tape: &Tape, killed: &BTreeSet<&str>, stopped: &BTreeSet<&str>) -> Result<()> {
     let member = tape.look(|log| log.member);
     match tape.ended() {
         // Cut off by the test.
@@ -328,7 +330,8 @@ fn right_end(tape: &Tape, killed: &BTreeSet<&str>) -> Result<()> {
         })) => Ok(()),
         Some(End::Lost(Disconnected::NotReceiving(_))) => Ok(()),
         Some(End::Lost(reason @ Disconnected::Lost(_))) => {
-            let lost = killed.contains(member.daemon.as_str());
+            let daemon = member.daemon.as_str();
+            let lost = killed.contains(daemon) || (tape.was_held() && stopped.contains(daemon));
             ensure!(lost, "{member} lost its connection to a daemon that was not killed: {reason}");
             Ok(())
         }
