@@ -1,4 +1,4 @@
-//! Chaos for a minute, with another seed each time, and the proof that it would be seen if a promise was broken. The
+//! Chaos for a minute, with one schedule of faults, and the proof that it would be seen if a promise was broken. The
 //! command `chaos` goes on for as long as one likes.
 
 use std::collections::BTreeMap;
@@ -11,13 +11,13 @@ use stentor_tests::checker::check;
 use stentor_tests::log::{Log, Received, What};
 use stentor_tests::scenario::{say, scenario};
 
-/// Chooses a seed.
+/// Chooses another seed than the usual one. A gate should fail for what changed, so it does not draw one each time.
 const SEED: &str = "STENTOR_CHAOS_SEED";
 
 fn seed() -> Result<u64> {
     let seed = match std::env::var(SEED) {
         Ok(seed) => seed.parse().with_context(|| format!("{SEED} is {seed:?}, not a number"))?,
-        Err(_) => rand::random(),
+        Err(_) => 1,
     };
     say(&format!("seed {seed}"));
     Ok(seed)
