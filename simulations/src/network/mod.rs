@@ -243,7 +243,9 @@ impl Network {
         let item = Item::Down;
         let at =
             self.arrival(link, side.other(), 0, now).max(self.links[link.0].end(side.other()).last_arrival);
-        self.links[link.0].end_mut(side.other()).lost_from = self.links[link.0].end(side.other()).sent;
+        // What a break lost before stays lost.
+        let end = self.links[link.0].end_mut(side.other());
+        end.lost_from = end.lost_from.min(end.sent);
         vec![(at, Arrival { link, to: side.other(), sent: now, item })]
     }
 
@@ -379,6 +381,20 @@ mod tests {
             kept.push(got.len());
         }
         assert!(kept.contains(&20) && kept.iter().any(|kept| *kept < 5), "{kept:?}");
+    }
+
+    #[test]
+    fn a_close_after_a_break_brings_nothing_back() {
+        for seed in 0..200 {
+            let (mut network, link) = linked(seed);
+            let mut planned = frames(&mut network, link, 20);
+            network.break_link(link, NOW);
+            planned.extend(frames(&mut network, link, 5));
+            planned.extend(network.close(link, Side::Dialer, NOW));
+            planned.retain(|(_, arrival)| matches!(arrival.item, Item::Frame(..)));
+            let got = arrive(&mut network, planned);
+            assert_eq!(got, (0..u8::try_from(got.len()).unwrap()).collect::<Vec<_>>(), "a hole");
+        }
     }
 
     #[test]
