@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::id::{DaemonId, ViewId};
+use crate::id::DaemonId;
 use crate::wire::Status;
 
 /// My own number: I am the first that is numbered.
@@ -21,7 +21,7 @@ pub(crate) struct Board {
     /// My links, and me.
     mine: Set,
     /// The members of my view.
-    view: (ViewId, Set),
+    view: Set,
 }
 
 /// A daemon that I have a link to.
@@ -66,7 +66,7 @@ impl Board {
             peers: BTreeMap::new(),
             numbers: BTreeMap::new(),
             mine: Set::default(),
-            view: (ViewId { epoch: 0, proposer: me }, Set::default()),
+            view: Set::of(ME),
         };
         board.mine = board.set(&[me]);
         board
@@ -120,16 +120,14 @@ impl Board {
         })
     }
 
-    /// Takes note of the members of my view.
-    pub(super) fn see_view(&mut self, view: ViewId, members: &[DaemonId]) {
-        if self.view.0 != view || self.view.1 == Set::default() {
-            self.view = (view, self.set(members));
-        }
+    /// I installed a view; before the first one I was alone.
+    pub(super) fn install(&mut self, members: &[DaemonId]) {
+        self.view = self.set(members);
     }
 
     /// The members of my view.
     pub(super) fn my_view(&self) -> &Set {
-        &self.view.1
+        &self.view
     }
 
     /// Who reaches whom.
@@ -167,6 +165,7 @@ impl Board {
         if self.numbers.len() <= named + self.peers.len() + FORGET_ABOVE {
             return;
         }
+        let members = self.ids(&self.view);
         let fresh = Self::new(self.me);
         for (id, peer) in std::mem::replace(self, fresh).peers {
             self.link_up(id);
@@ -174,6 +173,7 @@ impl Board {
                 self.tell(id, told.status);
             }
         }
+        self.install(&members);
     }
 }
 
@@ -268,6 +268,7 @@ impl Set {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::ViewId;
     use crate::name::DaemonName;
 
     fn daemon(number: u64) -> DaemonId {
@@ -307,10 +308,13 @@ mod tests {
     fn daemons_that_nobody_names_are_forgotten() {
         let mut board = Board::new(daemon(0));
         board.link_up(daemon(1));
+        board.install(&[daemon(0), daemon(1), daemon(7)]);
         for stranger in 0..10_000 {
             board.tell(daemon(1), status(&[0, 1, 100 + stranger], &[1]));
         }
         assert!(board.numbers.len() < 300, "{}", board.numbers.len());
+        let view = board.my_view().clone();
+        assert_eq!(board.ids(&view), [daemon(0), daemon(1), daemon(7)], "my view is not forgotten");
         let both = board.set(&[daemon(0), daemon(1)]);
         assert!(board.reach().all_linked(&both));
     }

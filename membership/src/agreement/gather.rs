@@ -26,7 +26,6 @@ impl Agreement {
             return;
         }
         self.changed = false;
-        self.board.see_view(ordering.view(), ordering.members());
         if !self.gathering && !self.stands(ordering) {
             // PROTOCOL V3.1: the node makes no data frames while this is set.
             self.gathering = true;

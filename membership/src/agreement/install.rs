@@ -43,6 +43,7 @@ impl Agreement {
     /// The view was installed: `ordering` is the new one (PROTOCOL V6.3).
     pub(crate) fn installed(&mut self, ordering: &Ordering) {
         debug_assert!(self.expects(ordering.view()), "installed what was not agreed");
+        self.board.install(ordering.members());
         self.attempt = None;
         self.proposal = None;
         self.gathering = false;
