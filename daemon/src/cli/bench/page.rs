@@ -45,13 +45,10 @@ pub(super) fn html(report: &Report) -> String {
 /// What it ran on.
 fn machine() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = info.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or(": a machine");
+    let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    let model = model.map_or("of a kind that is not known", |(_, name)| name.trim());
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    format!(
-        "{cores} cores,{}.",
-        model.trim_start_matches(['\t', ' ', ':']).replace('\t', " ").trim_start_matches(' ')
-    )
-    .replace("cores,", "cores, ")
+    format!("{cores} cores, {model}.")
 }
 
 fn latency(report: &Report) -> Plot {
