@@ -35,6 +35,8 @@ pub struct Config {
     pub datagram: usize,
     /// The most sessions at a time.
     pub max_sessions: usize,
+    /// The most groups that one session may be in at a time.
+    pub max_groups: usize,
     /// Whether a view without a majority refuses ordered messages instead of going on by itself.
     pub require_primary: bool,
 }
@@ -52,6 +54,7 @@ impl Default for Config {
             frame: 64 << 10,
             datagram: 1100,
             max_sessions: 10_000,
+            max_groups: 100_000,
             require_primary: false,
         }
     }
@@ -82,7 +85,7 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] names the first setting outside its range.
     pub fn check(&self) -> Result<(), ConfigError> {
-        let rules: [(bool, &'static str, String, &'static str); 9] = [
+        let rules: [(bool, &'static str, String, &'static str); 10] = [
             (
                 self.heartbeat >= Duration::from_millis(1),
                 "heartbeat",
@@ -131,6 +134,12 @@ impl Config {
                 "max_sessions",
                 self.max_sessions.to_string(),
                 "1 to 1000000",
+            ),
+            (
+                (1..=10_000_000).contains(&self.max_groups),
+                "max_groups",
+                self.max_groups.to_string(),
+                "1 to 10000000",
             ),
         ];
         match rules.into_iter().find(|(holds, ..)| !holds) {

@@ -54,6 +54,9 @@ pub enum CommandError {
     /// The session is already a member of the group, or on its way in.
     #[error("already a member of group {0:?}")]
     AlreadyMember(GroupName),
+    /// The session is in as many groups as it may.
+    #[error("already in {0} groups: leave one or raise max_groups")]
+    TooManyGroups(usize),
     /// The session is not a member of the group, nor on its way in.
     #[error("not a member of group {0:?}: join it first")]
     NotMember(GroupName),

@@ -202,6 +202,21 @@ fn a_daemon_that_cannot_join_a_standing_view_goes_on_alone() {
 }
 
 #[test]
+fn a_session_is_in_as_many_groups_as_it_may() {
+    let config = Config { max_groups: 2, ..Config::default() };
+    let mut node = Node::new(id("a"), config, 1, Timestamp::ZERO).unwrap();
+    let session = node.connect(None).unwrap();
+    let group = |name: &str| name.parse().unwrap();
+    node.join(session, group("one")).unwrap();
+    node.join(session, group("two")).unwrap();
+    assert_eq!(node.join(session, group("three")), Err(CommandError::TooManyGroups(2)));
+    node.leave(session, group("one")).unwrap();
+    node.join(session, group("three")).unwrap();
+    let other = node.connect(None).unwrap();
+    node.join(other, group("one")).unwrap();
+}
+
+#[test]
 fn closed_sessions_count_until_what_they_sent_is_gone() {
     let config = Config { max_sessions: 2, ..Config::default() };
     let mut node = Node::new(id("a"), config, 1, Timestamp::ZERO).unwrap();

@@ -67,6 +67,8 @@ pub(crate) fn config(options: &Options, names: &[DaemonName]) -> Config {
         frame: node.frame,
         datagram: node.datagram,
         max_sessions: options.workload.sessions_max.max(10) * 10,
+        // More than there are in any run.
+        max_groups: 10_000,
         require_primary: node.require_primary,
     }
 }

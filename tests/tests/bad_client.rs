@@ -250,7 +250,8 @@ fn names_are_checked() -> Result<()> {
 #[test]
 fn requests_that_make_no_sense_are_refused_and_the_session_goes_on() -> Result<()> {
     scenario(LIMIT, async {
-        let others = Bystanders::new(plan().set("membership", "max_message", "1MiB")).await?;
+        let plan = plan().set("membership", "max_message", "1MiB").set("clients", "max_groups", 3);
+        let others = Bystanders::new(plan).await?;
         let sender = others.x.sender();
         match sender.leave("elsewhere")?.await {
             Err(RequestError::Refused { code: RefusalCode::NotMember, text }) => {
@@ -261,6 +262,15 @@ fn requests_that_make_no_sense_are_refused_and_the_session_goes_on() -> Result<(
         match sender.join("bystanders")?.await {
             Err(RequestError::Refused { code: RefusalCode::AlreadyMember, text }) => {
                 names_all(&text, &["bystanders", "already"])?;
+            }
+            other => bail!("{other:?}"),
+        }
+        for name in ["second", "third"] {
+            sender.join(name)?.await?;
+        }
+        match sender.join("fourth")?.await {
+            Err(RequestError::Refused { code: RefusalCode::TooManyGroups, text }) => {
+                names_all(&text, &["3 groups", "leave one", "max_groups"])?;
             }
             other => bail!("{other:?}"),
         }

@@ -67,6 +67,20 @@ fn plan() -> Plan {
 }
 
 #[test]
+fn joins_without_end_end_one_session() -> Result<()> {
+    scenario(LIMIT, async {
+        let mut others = Others::start(plan().set("clients", "max_groups", 3)).await?;
+        let mut bad = others.bad().await?;
+        for name in ["g1", "g2", "g3"] {
+            bad.join(name).await?;
+        }
+        bad.ask_join("g4").await?;
+        others.end_of(bad).await?;
+        others.finish().await
+    })
+}
+
+#[test]
 fn the_word_that_kills_every_daemon_ends_one_session() -> Result<()> {
     scenario(LIMIT, async {
         let mut others = Others::start(plan()).await?;

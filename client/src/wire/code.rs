@@ -75,5 +75,7 @@ code! {
         Invalid = 4,
         /// The daemon is shutting down.
         ShuttingDown = 5,
+        /// The session is in as many groups as the daemon's `max_groups` allows.
+        TooManyGroups = 6,
     }
 }

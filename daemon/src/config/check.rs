@@ -31,7 +31,7 @@ pub(super) fn config(raw: RawConfig, origin: &str, base: &Path) -> Result<Config
         Some(text) => text.parse().map_err(|e: String| at.wrong("cluster", text, e))?,
         None => ClusterName::default(),
     };
-    let mut membership = membership(&raw.membership, raw.clients.max_sessions, &at)?;
+    let mut membership = membership(&raw.membership, &raw.clients, &at)?;
     membership.daemons =
         if raw.daemons.is_empty() { vec![name] } else { raw.daemons.keys().copied().collect() };
     let clients = clients(&raw.clients, membership.max_message, base, &at)?;
@@ -192,7 +192,7 @@ pub(super) fn socket_path(key: &str, socket: &Path, at: &Origin<'_>) -> Result<(
 
 fn membership(
     raw: &RawMembership,
-    max_sessions: Option<usize>,
+    clients: &RawClients,
     at: &Origin<'_>,
 ) -> Result<stentor_membership::Config, ConfigError> {
     let default = stentor_membership::Config::default();
@@ -206,12 +206,13 @@ fn membership(
         session_queue: size(raw.session_queue, default.session_queue),
         max_message: size(raw.max_message, default.max_message),
         frame: size(raw.frame, default.frame),
-        max_sessions: max_sessions.unwrap_or(default.max_sessions),
+        max_sessions: clients.max_sessions.unwrap_or(default.max_sessions),
+        max_groups: clients.max_groups.unwrap_or(default.max_groups),
         require_primary: raw.require_primary.unwrap_or(default.require_primary),
         ..default
     };
     config.check().map_err(|e| {
-        let table = if e.key == "max_sessions" { "clients" } else { "membership" };
+        let table = if matches!(e.key, "max_sessions" | "max_groups") { "clients" } else { "membership" };
         at.wrong(&format!("[{table}] {}", e.key), e.value, e.allowed)
     })?;
     if config.suspect_after_max > Duration::from_secs(3600) {
@@ -344,6 +345,7 @@ mod tests {
         refused(&clients("session_queue_out = 5"), &["session_queue_out", "8MiB"]);
         refused(&clients("handshake_timeout = \"1ms\""), &["handshake_timeout = 1ms", "100ms to 10m"]);
         refused(&clients("max_sessions = 0"), &["[clients] max_sessions = 0", "1 to 1000000"]);
+        refused(&clients("max_groups = 0"), &["[clients] max_groups = 0", "1 to 10000000"]);
     }
 
     #[test]

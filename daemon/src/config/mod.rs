@@ -190,6 +190,7 @@ impl Config {
                 tcp: clients.tcp,
                 session_queue_out: size(clients.session_queue_out),
                 max_sessions: Some(membership.max_sessions),
+                max_groups: Some(membership.max_groups),
                 handshake_timeout: span(clients.handshake_timeout),
             },
             spread: spread.as_ref().map(Spread::to_raw).unwrap_or_default(),

@@ -27,6 +27,7 @@ const LINES: &[&[&str]] = &[
     &["tcp = \"127.0.0.1:4900\"", "", "tcp = \"[::1]:99\"", "tcp = \"0.0.0.0:1\""],
     &["session_queue_out = \"1GiB\"", "", "session_queue_out = \"16GiB\"", "session_queue_out = \"0B\""],
     &["max_sessions = 1", "", "max_sessions = 0", "max_sessions = 1000001", "max_sessions = -1"],
+    &["max_groups = 10000000", "", "max_groups = 0", "max_groups = \"1\""],
     &["handshake_timeout = \"100ms\"", "", "handshake_timeout = \"0s\"", "handshake_timeout = \"1000y\""],
     &["[membership]"],
     &["heartbeat = \"1ms\"", "", "heartbeat = \"1us\"", "heartbeat = \"1000000000y\"", "heartbeat = \"\""],

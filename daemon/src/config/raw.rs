@@ -52,6 +52,8 @@ pub(crate) struct RawClients {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) max_sessions: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) max_groups: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) handshake_timeout: Option<Span>,
 }
 

@@ -70,6 +70,9 @@ socket = "@NAME@.sock"
 # The most programs at a time.
 #max_sessions = 10000
 
+# The most groups that one program may be in at a time.
+#max_groups = 100000
+
 # How long a new connection may take to introduce itself.
 #handshake_timeout = "10s"
 

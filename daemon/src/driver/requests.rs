@@ -218,8 +218,17 @@ impl Driver {
         match result {
             Ok(()) => Outcome::Done,
             Err(CommandError::Busy) => Outcome::Busy(frame),
-            // Programs of Spread may join twice, and leave what they are not in: nothing happens.
-            Err(_) if self.sessions.get(id).is_none_or(|s| s.speaks != Speaks::Stentor) => Outcome::Done,
+            Err(error) if self.sessions.get(id).is_none_or(|s| s.speaks != Speaks::Stentor) => {
+                match error {
+                    // The program would wait for ever: its protocol has no word for a refusal.
+                    CommandError::TooManyGroups(_) => {
+                        self.violate(id, GoodbyeCode::Protocol, &error.to_string());
+                        Outcome::Ended
+                    }
+                    // Programs of Spread may join twice, and leave what they are not in: nothing happens.
+                    _ => Outcome::Done,
+                }
+            }
             Err(error) => {
                 self.metrics.count(Count::requests_failed);
                 let (code, text) = (refusal_code(&error), error.to_string());
@@ -291,6 +300,7 @@ fn refusal_code(error: &CommandError) -> RefusalCode {
     match error {
         CommandError::TooLarge { .. } => RefusalCode::TooLarge,
         CommandError::AlreadyMember(_) => RefusalCode::AlreadyMember,
+        CommandError::TooManyGroups(_) => RefusalCode::TooManyGroups,
         CommandError::NotMember(_) => RefusalCode::NotMember,
         CommandError::NotPrimary => RefusalCode::NotPrimary,
         CommandError::NoSession => RefusalCode::ShuttingDown,

@@ -48,11 +48,14 @@ impl Node {
     /// cause; from then on, whatever anybody sends to the group reaches the session (PROTOCOL G6).
     ///
     /// # Errors
-    /// [`CommandError`]: no such session, already a member, or busy.
+    /// [`CommandError`]: no such session, already a member, in too many groups, or busy.
     pub fn join(&mut self, session: SessionId, group: GroupName) -> Result<(), CommandError> {
         let live = self.groups.sessions.get(session).ok_or(CommandError::NoSession)?;
         if live.groups.contains(&group) {
             return Err(CommandError::AlreadyMember(group));
+        }
+        if live.groups.len() >= self.config.max_groups {
+            return Err(CommandError::TooManyGroups(self.config.max_groups));
         }
         let body = Body::Join { session: live.name, group };
         self.admit(session, group.as_str().len())?;
