@@ -26,7 +26,7 @@ use self::units::{HostPort, Mode, Size, Span};
 
 /// The checked configuration of one daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Config {
+pub struct Config {
     /// Who this daemon is.
     pub(crate) name: DaemonName,
     /// Which cluster it belongs to: daemons of different clusters refuse each other.
@@ -120,13 +120,23 @@ impl fmt::Display for ClusterName {
 
 /// What is wrong with a configuration. The daemon does not start with it.
 #[derive(Debug, Error)]
-pub(crate) enum ConfigError {
+pub enum ConfigError {
     /// The file cannot be read.
     #[error("cannot read the configuration {}: {source}", path.display())]
-    Read { path: PathBuf, source: std::io::Error },
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The file is no TOML, or a key is unknown or has a value of the wrong kind.
     #[error("configuration {}: {text}", path.display())]
-    Parse { path: PathBuf, text: String },
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        text: String,
+    },
     /// A value is out of its range, or does not fit another one.
     #[error("configuration {origin}: {key} = {value}: {allowed}")]
     Value {
@@ -150,7 +160,10 @@ impl Config {
     }
 
     /// Checks what was read from `path`.
-    pub(crate) fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the file, the key, its value and what is allowed.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
         let raw: RawConfig = toml::from_str(text).map_err(|e| ConfigError::Parse {
             path: path.to_owned(),
             text: e.to_string().trim_end().to_owned(),
@@ -166,7 +179,10 @@ impl Config {
     }
 
     /// The configuration as TOML that reads back to the same.
-    pub(crate) fn to_toml(&self) -> Result<String, toml::ser::Error> {
+    ///
+    /// # Errors
+    /// None for a configuration that [`parse`](Self::parse) gave.
+    pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
         toml::to_string(&self.to_raw())
     }
 

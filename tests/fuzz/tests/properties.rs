@@ -25,6 +25,11 @@ proptest! {
     }
 
     #[test]
+    fn configurations_are_read_or_refused(bytes in vec(any::<u8>(), 0..100)) {
+        stentor_fuzz::config(&bytes);
+    }
+
+    #[test]
     fn a_lying_peer_harms_nobody_else(bytes in vec(any::<u8>(), 0..3000)) {
         stentor_fuzz::lying_peer(&bytes);
     }
