@@ -5,6 +5,8 @@ mod net;
 use std::time::Duration;
 
 use net::{Net, group, id};
+use rand::rngs::ChaCha12Rng;
+use rand::{RngExt, SeedableRng};
 use stentor_membership::{
     Cause, CommandError, Config, ConnectError, Content, Event, Node, Phase, Service, Timestamp,
 };
@@ -233,4 +235,47 @@ fn closed_sessions_count_until_what_they_sent_is_gone() {
     assert_eq!(node.connect(None), Err(ConnectError::TooMany(2)));
     node.disconnect(first);
     node.connect(None).unwrap();
+}
+
+/// V3.5: daemons that do not hear each other want the same others, whose views fall again and again for it. What fails
+/// makes them patient, until they leave one another the time that a view change takes.
+#[test]
+fn rivals_come_to_rest() {
+    // From whom to whom, in milliseconds: what no link stands for is not linked.
+    let delays: [(&str, &[(&str, u64)]); 7] = [
+        ("a", &[("d", 8), ("e", 132), ("f", 7), ("g", 144)]),
+        ("b", &[("d", 97), ("e", 151), ("f", 98), ("g", 13)]),
+        ("c", &[("d", 7), ("e", 6), ("g", 111)]),
+        ("d", &[("a", 8), ("b", 22), ("c", 149), ("e", 7), ("f", 133), ("g", 7)]),
+        ("e", &[("a", 6), ("b", 22), ("c", 12), ("d", 132), ("g", 12)]),
+        ("f", &[("a", 94), ("b", 141), ("d", 6), ("g", 15)]),
+        ("g", &[("a", 116), ("b", 150), ("c", 147), ("d", 73), ("e", 7), ("f", 134)]),
+    ];
+    for case in 0..20 {
+        let mut rng = ChaCha12Rng::seed_from_u64(case);
+        let mut net = Net::alone(&delays.map(|(name, _)| name), &Config::default(), TICK);
+        for (from, others) in delays {
+            for (to, delay) in others {
+                let delay = Duration::from_micros(delay * 1000 + rng.random_range(0..5000));
+                net.slow_down(from, to, delay);
+                if from < *to {
+                    net.link(from, to);
+                }
+            }
+        }
+        let views = |net: &Net| net.nodes.values().map(|node| node.view().id).collect::<Vec<_>>();
+        let (mut last, mut since) = (views(&net), net.now);
+        // Nobody is patient for longer.
+        while net.now.since(since) < Duration::from_secs(16) {
+            net.run(Duration::from_millis(100));
+            if views(&net) != last {
+                (last, since) = (views(&net), net.now);
+            }
+            assert!(since.since(Timestamp::ZERO) < Duration::from_secs(15), "case {case}: {last:?}");
+        }
+        for node in net.nodes.values() {
+            let shared = |member| net.nodes[member].view().id == node.view().id;
+            assert!(node.view().members.iter().all(shared), "case {case}: {:?}", node.view());
+        }
+    }
 }

@@ -5,6 +5,7 @@ use std::io::Write as _;
 
 use bytes::Bytes;
 use stentor_membership::Timestamp;
+use stentor_membership::wire::Header;
 
 /// Where the text goes.
 #[derive(Debug, Default)]
@@ -50,7 +51,11 @@ pub fn fingerprint(bytes: &[u8]) -> u64 {
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
-/// Bytes in short: their number and a fingerprint.
+/// A frame or datagram in short: its header, its length and a fingerprint.
 pub(crate) fn digest(bytes: &Bytes) -> String {
-    format!("{} bytes {:08x}", bytes.len(), fingerprint(bytes) >> 32)
+    let mark = format!("{} bytes {:08x}", bytes.len(), fingerprint(bytes) >> 32);
+    match Header::decode(bytes) {
+        Ok((header, _)) => format!("{mark} {header:?}"),
+        Err(_) => mark,
+    }
 }

@@ -11,6 +11,9 @@ impl Agreement {
     /// A peer told its status.
     pub(crate) fn handle_status(&mut self, peer: DaemonId, status: Status) {
         self.see_epoch(status.epoch);
+        if self.board.status(peer).is_some_and(|before| before.linked != status.linked) {
+            self.hope();
+        }
         if let Some(attempt) = &mut self.attempt
             && attempt.is_left_by(peer, &status)
         {
@@ -30,7 +33,6 @@ impl Agreement {
             // PROTOCOL V3.1: the node makes no data frames while this is set.
             self.gathering = true;
             self.excluded.clear();
-            self.failures = 0;
             self.give_up_at = None;
             self.untold = true;
         }
@@ -84,8 +86,9 @@ impl Agreement {
     /// When to propose the candidate: at once if nobody is missing, else when more may have come.
     fn proposal_time(&mut self, now: Timestamp) -> Timestamp {
         if !self.gathering {
-            let latest = self.merge_since.unwrap_or(now) + MERGE_DELAY_MAX;
-            return (now + MERGE_DELAY).min(latest);
+            let latest = self.merge_since.unwrap_or(now) + MERGE_DELAY_MAX.max(self.grown(MERGE_DELAY) * 2);
+            let delay = if self.failures == 0 { MERGE_DELAY } else { self.patience(MERGE_DELAY) };
+            return (now + delay).min(latest);
         }
         let complete = self.board.links().all(|peer| contains(&self.candidate, peer));
         if complete && self.failures == 0 { now } else { now + self.patience(GATHER_DELAY) }

@@ -36,8 +36,9 @@ const PROPOSER_PATIENCE: Duration = Duration::from_millis(300);
 const ATTEMPT_PATIENCE: Duration = Duration::from_secs(1);
 /// No honest daemon knows of so many more views than another.
 const EPOCH_STEP: u64 = 1 << 32;
-/// Patience doubles with each failure up to this many times.
-const MAX_DOUBLINGS: u32 = 4;
+/// Patience doubles with each failure up to about this. Rivals that do not hear each other may want the same others: in
+/// the end they must leave one another the time that an attempt takes, however slow the links are.
+const PATIENCE_MAX: Duration = Duration::from_secs(8);
 
 /// The part of a daemon that decides on its next view.
 #[derive(Debug)]
@@ -66,7 +67,7 @@ pub(crate) struct Agreement {
     propose_at: Option<Timestamp>,
     give_up_at: Option<Timestamp>,
     merge_since: Option<Timestamp>,
-    /// Failures in a row.
+    /// Failures since a link changed: mine, or one that a peer told of.
     failures: u32,
     failed_attempts: u64,
     /// The most bytes kept for the view to come.
@@ -135,6 +136,7 @@ impl Agreement {
 
     pub(crate) fn handle_link_up(&mut self, peer: DaemonId) {
         self.board.link_up(peer);
+        self.hope();
         self.touch();
     }
 
@@ -144,6 +146,7 @@ impl Agreement {
             return;
         }
         self.out.retain(|(to, _)| *to != peer);
+        self.hope();
         self.touch();
         if self.attempt.as_ref().is_some_and(|attempt| attempt.has_member(peer)) {
             self.abandon();
@@ -195,6 +198,14 @@ impl Agreement {
         assert!(!ordering.is_frozen() || self.gathering, "a frozen view in operation");
     }
 
+    /// What failed on other links may succeed now.
+    fn hope(&mut self) {
+        if self.failures > 0 {
+            self.failures = 0;
+            self.propose_at = None;
+        }
+    }
+
     /// My status is to be told, and what depends on it to be computed again.
     fn touch(&mut self) {
         self.untold = true;
@@ -232,8 +243,13 @@ impl Agreement {
 
     /// A random time between one and two times `base`, doubled with each failure.
     fn patience(&mut self, base: Duration) -> Duration {
-        let base = base * 2u32.pow(self.failures.min(MAX_DOUBLINGS));
+        let base = self.grown(base);
         base + base.mul_f64(self.rng.random::<f64>())
+    }
+
+    fn grown(&self, base: Duration) -> Duration {
+        let doubled = 1u32.checked_shl(self.failures).and_then(|times| base.checked_mul(times));
+        doubled.unwrap_or(PATIENCE_MAX).min(PATIENCE_MAX)
     }
 }
 
