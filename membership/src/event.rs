@@ -54,7 +54,7 @@ pub enum Event {
     /// A message for some local sessions.
     Message(Message),
     /// A group with local members has a new view.
-    Membership(Membership),
+    Membership(Box<Membership>),
     /// Until the next [`Event::Membership`] of the group, Safe messages and order are promised for those of its
     /// members only that move along.
     GroupTransitional {

@@ -293,7 +293,8 @@ impl Node {
         match header {
             Header::Data { view, clock, horizon } => {
                 if view == self.view.id {
-                    self.ordering.receive(from, clock, horizon, frame, rest)?;
+                    let head = frame.len() - rest.len();
+                    self.ordering.receive(from, clock, horizon, frame, head)?;
                 } else if self.agreement.expects(view) {
                     self.agreement.keep_early(from, frame);
                 }
@@ -349,6 +350,7 @@ impl Node {
                 if current && self.unreliable.entry(from).or_default().is_new(number) {
                     self.drain_deliveries(None);
                     self.groups.deliver_unreliable(from, lane, &rest);
+                    self.drain_events();
                 } else {
                     self.stats.unreliable_dropped += 1;
                 }
@@ -361,7 +363,7 @@ impl Node {
     /// Takes in what the last input changed, in all layers.
     fn settle(&mut self) {
         loop {
-            self.drain_deliveries(None);
+            self.drain_for_table();
             if let Some(install) = self.agreement.take_install() {
                 self.install(install);
                 continue;
@@ -389,6 +391,8 @@ impl Node {
     }
 
     fn close_link(&mut self, peer: DaemonId, reason: CloseReason) {
+        // What was due before is told before.
+        self.drain_deliveries(None);
         self.lose_link(peer);
         self.events.push_back(Event::CloseLink { peer, reason });
     }

@@ -252,7 +252,7 @@ fn check_members(members: &[DaemonId]) -> Result<(), FrameError> {
 }
 
 /// A message, or a part of one, inside a data frame.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Piece {
     /// Whose message: a session of the sending daemon, or 0 for the daemon itself.
     pub lane: u32,
@@ -262,8 +262,32 @@ pub struct Piece {
     pub first: bool,
     /// Whether the message ends here.
     pub last: bool,
-    /// The bytes of the message that are in this piece.
-    pub body: Bytes,
+    /// Where the bytes of the message that are in this piece stand in the frame.
+    pub body: Span,
+}
+
+/// A place inside a frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    begin: u32,
+    end: u32,
+}
+
+impl Span {
+    /// The number of bytes.
+    pub fn len(self) -> usize {
+        (self.end - self.begin) as usize
+    }
+
+    /// Whether there are no bytes.
+    pub fn is_empty(self) -> bool {
+        self.begin == self.end
+    }
+
+    /// The bytes of this place in `frame`, the one that it was found in. Not a copy.
+    pub fn of(self, frame: &Bytes) -> Bytes {
+        frame.slice(self.begin as usize..self.end as usize)
+    }
 }
 
 /// Bytes that a piece takes in a frame beside its body, at most.
@@ -281,24 +305,25 @@ pub fn put_piece_head(out: &mut BytesMut, lane: u32, service: Service, first: bo
     put_varint(out, len as u64);
 }
 
-/// Takes the next piece off `rest`.
+/// Reads the piece that begins at `at` and moves `at` behind it.
 ///
 /// # Errors
 /// [`FrameError`] if there is none.
-pub fn take_piece(rest: &mut Bytes) -> Result<Piece, FrameError> {
+pub fn read_piece(frame: &[u8], at: &mut usize) -> Result<Piece, FrameError> {
     const SHORT: FrameError = FrameError::Malformed("a piece that ends too early");
-    let lane = u32::try_from(take_varint(rest)?).map_err(|_| FrameError::Malformed("lane"))?;
-    let flags = *rest.first().ok_or(SHORT)?;
+    let lane = u32::try_from(read_varint(frame, at)?).map_err(|_| FrameError::Malformed("lane"))?;
+    let flags = *frame.get(*at).ok_or(SHORT)?;
+    *at += 1;
     let service = Service::ALL.get(usize::from(flags & 0x0f)).ok_or(FrameError::Malformed("service"))?;
     if flags & !(FIRST | LAST | 0x0f) != 0 {
         return Err(FrameError::Malformed("piece flags"));
     }
-    let _ = rest.split_to(1);
-    let len = usize::try_from(take_varint(rest)?).map_err(|_| SHORT)?;
-    if len > rest.len() {
-        return Err(SHORT);
-    }
-    let body = rest.split_to(len);
+    let len = usize::try_from(read_varint(frame, at)?).map_err(|_| SHORT)?;
+    let begin = *at;
+    let end = begin.checked_add(len).filter(|end| *end <= frame.len()).ok_or(SHORT)?;
+    *at = end;
+    let place = |at| u32::try_from(at).map_err(|_| FrameError::Malformed("a frame beyond 4 GiB"));
+    let body = Span { begin: place(begin)?, end: place(end)? };
     Ok(Piece { lane, service: *service, first: flags & FIRST != 0, last: flags & LAST != 0, body })
 }
 
@@ -310,13 +335,13 @@ fn put_varint(out: &mut BytesMut, mut value: u64) {
     out.put_u8((value & 0x7f) as u8);
 }
 
-fn take_varint(rest: &mut Bytes) -> Result<u64, FrameError> {
+fn read_varint(bytes: &[u8], at: &mut usize) -> Result<u64, FrameError> {
     let mut value = 0;
-    for at in 0..5 {
-        let byte = *rest.get(at).ok_or(FrameError::Malformed("a number that ends too early"))?;
-        value |= u64::from(byte & 0x7f) << (7 * at);
+    for shift in (0..35).step_by(7) {
+        let byte = *bytes.get(*at).ok_or(FrameError::Malformed("a number that ends too early"))?;
+        *at += 1;
+        value |= u64::from(byte & 0x7f) << shift;
         if byte & 0x80 == 0 {
-            let _ = rest.split_to(at + 1);
             return Ok(value);
         }
     }
@@ -336,10 +361,11 @@ mod tests {
             put_piece_head(&mut out, lane, Service::ALL[level], first, last, body.len());
             prop_assert!(out.len() <= PIECE_OVERHEAD);
             out.put_slice(&body);
-            let mut rest = out.freeze();
-            let piece = take_piece(&mut rest).unwrap();
-            prop_assert_eq!(piece, Piece { lane, service: Service::ALL[level], first, last, body: body.into() });
-            prop_assert!(rest.is_empty());
+            let (frame, mut at) = (out.freeze(), 0);
+            let piece = read_piece(&frame, &mut at).unwrap();
+            prop_assert_eq!(piece, Piece { lane, service: Service::ALL[level], first, last, body: piece.body });
+            prop_assert_eq!(piece.body.of(&frame), body);
+            prop_assert_eq!(at, frame.len());
         }
 
         #[test]
@@ -349,8 +375,9 @@ mod tests {
                 let again = header.encode();
                 prop_assert_eq!(Header::decode(&again).unwrap().0, header);
             }
-            let mut rest = bytes;
-            while !rest.is_empty() && take_piece(&mut rest).is_ok() {}
+            let mut at = 0;
+            while at < bytes.len() && read_piece(&bytes, &mut at).is_ok() {}
+            prop_assert!(at <= bytes.len());
         }
     }
 }

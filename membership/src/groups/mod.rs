@@ -144,7 +144,13 @@ impl Groups {
     pub(crate) fn deliver(&mut self, from: DaemonId, delivery: Delivery, toward: Option<ViewId>) {
         let Delivery { lane, service, position, .. } = delivery;
         let arrival = Arrival { from, lane, service, transitional: toward.is_some() };
-        if self.deliver_as_before(&arrival, &delivery.body) {
+        if self.is_complete()
+            && let Some(route) = self.routes.find(from, lane, &delivery.body)
+        {
+            let (sender, receivers) = (route.sender, route.receivers.clone());
+            if let Some(content) = route.content(delivery.body) {
+                self.push_message(&arrival, sender, receivers, content);
+            }
             return;
         }
         let Some((body, rest)) = Body::decode(&delivery.body) else { return };
@@ -303,19 +309,6 @@ impl Groups {
         self.push_message(arrival, sender, receivers, content);
     }
 
-    /// Delivers a multicast to whom the last ones of its sender to the same destinations went; false if there is none.
-    fn deliver_as_before(&mut self, arrival: &Arrival, message: &Bytes) -> bool {
-        if !self.is_complete() {
-            return false;
-        }
-        let Some((route, content)) = self.routes.find(arrival.from, arrival.lane, message) else {
-            return false;
-        };
-        let (sender, receivers) = (route.sender, route.receivers.clone());
-        self.push_message(arrival, sender, receivers, content);
-        true
-    }
-
     fn push_message(
         &mut self,
         arrival: &Arrival,
@@ -409,7 +402,7 @@ impl Groups {
         let index = group.map_or(0, Group::index);
         let membership = Membership { receivers, group: name, view, index, members, cause, stayed, sets };
         let back = usize::from(mutant!(ChangeEarly)).min(self.events.len());
-        self.events.insert(self.events.len() - back, Event::Membership(membership));
+        self.events.insert(self.events.len() - back, Event::Membership(Box::new(membership)));
     }
 
     fn group_view(&self, position: Position, toward: Option<ViewId>) -> GroupViewId {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
 use crate::content::Content;
 use crate::id::{DaemonId, MemberName, SessionId};
@@ -34,14 +34,20 @@ pub(super) struct Route {
     pub(super) receivers: Arc<[SessionId]>,
 }
 
+impl Route {
+    /// The content of a message that takes this route, if it is one.
+    pub(super) fn content(&self, mut message: Bytes) -> Option<Content> {
+        message.advance(self.content_at);
+        Content::with_known_targets(message, self.prefix.len() - self.content_at).ok()
+    }
+}
+
 impl Routes {
-    /// The route of a message, and its content.
-    pub(super) fn find(&self, from: DaemonId, lane: u32, message: &Bytes) -> Option<(&Route, Content)> {
+    /// The route of a message.
+    pub(super) fn find(&self, from: DaemonId, lane: u32, message: &Bytes) -> Option<&Route> {
         let fits =
             |route: &&Route| route.lane == lane && route.from == from && message.starts_with(&route.prefix);
-        let route = self.routes.iter().find(fits)?;
-        let content = message.slice(route.content_at..);
-        Some((route, Content::with_known_targets(content, route.prefix.len() - route.content_at).ok()?))
+        self.routes.iter().find(fits)
     }
 
     /// Remembers where a message went.

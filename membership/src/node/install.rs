@@ -73,11 +73,24 @@ impl Node {
     /// Hands what is due to the groups, and what comes of it to the caller. `toward` is set in the transitional
     /// configuration.
     pub(super) fn drain_deliveries(&mut self, toward: Option<ViewId>) {
-        while let Some(delivery) = self.ordering.next_delivery() {
-            let from = self.ordering.member(delivery.rank);
-            self.groups.deliver(from, delivery, toward);
-        }
+        while self.deliver_next(toward) {}
         self.drain_events();
+    }
+
+    /// What sessions may send hangs on what is due as long as the table is not complete. Later, what is due waits for
+    /// [`poll_event`](Self::poll_event): a whole window can become due at once.
+    pub(super) fn drain_for_table(&mut self) {
+        if !self.groups.is_complete() || mutant!(ChangeEarly) {
+            self.drain_deliveries(None);
+        }
+    }
+
+    /// Hands the next message that is due to the groups; false if there is none.
+    pub(super) fn deliver_next(&mut self, toward: Option<ViewId>) -> bool {
+        let Some(delivery) = self.ordering.next_delivery() else { return false };
+        let from = self.ordering.member(delivery.position.rank);
+        self.groups.deliver(from, delivery, toward);
+        true
     }
 
     pub(super) fn drain_events(&mut self) {

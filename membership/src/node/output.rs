@@ -40,8 +40,14 @@ impl Node {
     /// The next thing that happened.
     #[must_use]
     pub fn poll_event(&mut self) -> Option<Event> {
-        if let Some(event) = self.events.pop_front() {
-            return Some(event);
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                return Some(event);
+            }
+            if !self.deliver_next(None) {
+                break;
+            }
+            self.drain_events();
         }
         let live = |lane: &u32| self.groups.sessions.get(SessionId(*lane)).is_some();
         let unblocked = self.outbox.take_unblocked().into_iter().filter(live);
@@ -93,6 +99,10 @@ impl Node {
                 return;
             }
             self.window_full = false;
+            if self.outbox.has_unreliable() {
+                // The own copies come behind what is due.
+                self.drain_deliveries(None);
+            }
             let only_daemon = !self.groups.is_complete() && !mutant!(SendBeforeTable);
             let (frame, singles) =
                 self.ordering.make_frame(&mut self.outbox, self.config.frame, single, only_daemon);
@@ -104,7 +114,7 @@ impl Node {
                 self.stats.data_frames_sent += 1;
                 self.broadcast(&frame);
             }
-            self.drain_deliveries(None);
+            self.drain_for_table();
             if idle {
                 return;
             }
@@ -171,6 +181,7 @@ impl Node {
             self.transmits.push_back(Transmit { to, channel: Channel::Datagram, payload });
         }
         self.groups.deliver_unreliable(self.id, lane, &datagram.slice(head..));
+        self.drain_events();
     }
 
     fn broadcast(&mut self, frame: &Bytes) {

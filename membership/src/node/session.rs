@@ -20,6 +20,8 @@ impl Node {
         if self.leaving {
             return Err(ConnectError::Leaving);
         }
+        // What was due before is not for the new session.
+        self.drain_deliveries(None);
         let Self { groups, outbox, config, .. } = self;
         let has_queue = |session: SessionId| outbox.has_lane(session.as_u32());
         let (session, former) = groups.open(name, config.max_sessions, has_queue)?;
@@ -38,6 +40,7 @@ impl Node {
     /// Closes a session: what it sent before is still sent, then its groups are told. No event made after this names it.
     /// Its name is free again at once.
     pub fn disconnect(&mut self, session: SessionId) {
+        self.drain_deliveries(None);
         let under_way = self.outbox.has_lane(session.as_u32());
         if let Some(name) = self.groups.close(session, under_way).filter(|_| !mutant!(DisconnectUntold)) {
             self.push_command(session, &Body::Disconnect { session: name });

@@ -4,17 +4,17 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
-use super::retention::{Body, Entry, EntryState, Retention};
+use super::retention::{Body, Entry, EntryState, Retention, Stored};
 use crate::id::Position;
 use crate::service::Service;
 
 /// A message that is due.
 #[derive(Debug)]
 pub(crate) struct Delivery {
-    pub(crate) rank: u16,
     pub(crate) lane: u32,
     pub(crate) service: Service,
     pub(crate) body: Bytes,
+    /// Its rank is the sender's.
     pub(crate) position: Position,
 }
 
@@ -62,6 +62,7 @@ impl Delivering {
         lane: u32,
         service: Service,
         body: Body,
+        frame: &Bytes,
         position: Position,
     ) -> EntryState {
         let key = (position.rank, lane);
@@ -75,13 +76,11 @@ impl Delivering {
             }
             return EntryState::Waiting(body);
         }
-        if mutant!(DeliveredAgain)
-            && let Body::Whole(whole) = &body
-        {
-            self.deliver(lane, service, Body::Whole(whole.clone()), position);
+        if mutant!(DeliveredAgain) {
+            self.deliver(lane, service, body.clone(), frame, position);
             return EntryState::Waiting(body);
         }
-        self.deliver(lane, service, body, position);
+        self.deliver(lane, service, body, frame, position);
         EntryState::Done
     }
 
@@ -93,7 +92,8 @@ impl Delivering {
             }
             let begin =
                 if (clock, rank) == (self.cursor.clock, self.cursor.rank) { self.cursor.index } else { 0 };
-            for (index, entry) in (0u32..).zip(&mut frame.entries).skip(begin as usize) {
+            let Stored { bytes, entries } = frame;
+            for (index, entry) in (0u32..).zip(entries).skip(begin as usize) {
                 let position = Position { clock, rank, index };
                 if entry.service == Service::Safe
                     && clock > stable
@@ -103,7 +103,7 @@ impl Delivering {
                     self.cursor = position;
                     return;
                 }
-                self.deliver_entry(entry, position);
+                self.deliver_entry(entry, bytes, position);
             }
             self.cursor = Position { clock, rank, index: u32::MAX };
         }
@@ -126,7 +126,8 @@ impl Delivering {
                 continue;
             }
             let kept = clock <= ending.horizon || ending.obliged.contains(&rank) || mutant!(NothingDiscarded);
-            for (index, entry) in (0u32..).zip(&mut frame.entries) {
+            let Stored { bytes, entries } = frame;
+            for (index, entry) in (0u32..).zip(entries) {
                 let lane = (rank, entry.lane);
                 if matches!(entry.state, EntryState::Waiting(_)) && !kept {
                     if entry.service.is_ordered() {
@@ -138,21 +139,21 @@ impl Delivering {
                         self.discarded += 1;
                     }
                 }
-                self.deliver_entry(entry, Position { clock, rank, index });
+                self.deliver_entry(entry, bytes, Position { clock, rank, index });
             }
         }
     }
 
-    fn deliver_entry(&mut self, entry: &mut Entry, position: Position) {
+    fn deliver_entry(&mut self, entry: &mut Entry, frame: &Bytes, position: Position) {
         if !matches!(entry.state, EntryState::Waiting(_)) {
             return;
         }
         if let EntryState::Waiting(body) = std::mem::replace(&mut entry.state, EntryState::Done) {
-            self.deliver(entry.lane, entry.service, body, position);
+            self.deliver(entry.lane, entry.service, body, frame, position);
         }
     }
 
-    fn deliver(&mut self, lane: u32, service: Service, body: Body, position: Position) {
-        self.due.push_back(Delivery { rank: position.rank, lane, service, body: body.join(), position });
+    fn deliver(&mut self, lane: u32, service: Service, body: Body, frame: &Bytes, position: Position) {
+        self.due.push_back(Delivery { lane, service, body: body.join(frame), position });
     }
 }

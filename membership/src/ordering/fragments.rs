@@ -37,10 +37,15 @@ impl Assembly {
         Ok(())
     }
 
-    /// Takes the next piece of `rank`; gives the whole message if it ends here.
-    pub(crate) fn add(&mut self, rank: u16, piece: &Piece) -> Result<Option<Body>, FrameError> {
+    /// Takes the next piece of `rank`, which stands in `frame`; gives the whole message if it ends here.
+    pub(crate) fn add(
+        &mut self,
+        rank: u16,
+        piece: &Piece,
+        frame: &Bytes,
+    ) -> Result<Option<Body>, FrameError> {
         if piece.first && piece.last {
-            return Ok(Some(Body::Whole(piece.body.clone())));
+            return Ok(Some(Body::Whole(piece.body)));
         }
         let key = (rank, piece.lane == DAEMON_LANE);
         let open = after(self.open(key), piece)?;
@@ -48,12 +53,12 @@ impl Assembly {
         partial.lane = piece.lane;
         partial.len += piece.body.len();
         if piece.first || piece.last || !mutant!(PieceLost) {
-            partial.parts.push(piece.body.clone());
+            partial.parts.push(piece.body.of(frame));
         }
         if open.is_some() {
             return Ok(None);
         }
-        Ok(self.partial.remove(&key).map(|whole| Body::Parts(whole.parts)))
+        Ok(self.partial.remove(&key).map(|whole| Body::Parts(whole.parts.into())))
     }
 
     /// Lane and length of the message that is incomplete.
@@ -84,31 +89,49 @@ fn after(open: Option<(u32, usize)>, piece: &Piece) -> Result<Option<(u32, usize
 
 #[cfg(test)]
 mod tests {
+    use bytes::BytesMut;
+
     use super::*;
     use crate::service::Service;
+    use crate::wire::{put_piece_head, read_piece};
 
-    fn piece(lane: u32, first: bool, last: bool, body: &'static str) -> Piece {
-        Piece { lane, service: Service::Agreed, first, last, body: body.into() }
+    /// A piece, and the frame that it stands in.
+    fn piece(lane: u32, first: bool, last: bool, body: &'static str) -> (Piece, Bytes) {
+        let mut frame = BytesMut::new();
+        put_piece_head(&mut frame, lane, Service::Agreed, first, last, body.len());
+        frame.extend_from_slice(body.as_bytes());
+        (read_piece(&frame, &mut 0).unwrap(), frame.freeze())
+    }
+
+    fn add(
+        assembly: &mut Assembly,
+        rank: u16,
+        (piece, frame): (Piece, Bytes),
+    ) -> Result<Option<Body>, FrameError> {
+        assembly.add(rank, &piece, &frame)
     }
 
     #[test]
     fn pieces_of_one_message_may_have_others_between_them() {
         let mut assembly = Assembly::default();
-        assert!(assembly.add(0, &piece(1, true, false, "ab")).unwrap().is_none());
-        assert!(assembly.add(0, &piece(2, true, true, "x")).unwrap().is_some());
-        assert!(assembly.add(1, &piece(1, true, false, "other sender")).unwrap().is_none());
-        let whole = assembly.add(0, &piece(1, false, true, "cd")).unwrap().unwrap();
-        assert_eq!(whole.join(), "abcd");
+        assert!(add(&mut assembly, 0, piece(1, true, false, "ab")).unwrap().is_none());
+        assert!(add(&mut assembly, 0, piece(2, true, true, "x")).unwrap().is_some());
+        assert!(add(&mut assembly, 1, piece(1, true, false, "other sender")).unwrap().is_none());
+        let whole = add(&mut assembly, 0, piece(1, false, true, "cd")).unwrap().unwrap();
+        assert_eq!(whole.join(&Bytes::new()), "abcd");
     }
 
     #[test]
     fn a_frame_is_checked_as_a_whole() {
         let mut assembly = Assembly::default();
-        let begins = [piece(1, true, false, "ab"), piece(2, true, true, "x"), piece(0, true, false, "own")];
+        let pieces = |pieces: &[(Piece, Bytes)]| pieces.iter().map(|(piece, _)| *piece).collect::<Vec<_>>();
+        let begin = piece(1, true, false, "ab");
+        let begins = pieces(&[begin.clone(), piece(2, true, true, "x"), piece(0, true, false, "own")]);
         assert!(assembly.check(0, &begins).is_ok());
         assert!(assembly.check(0, &[&begins[..], &begins[..1]].concat()).is_err());
-        assembly.add(0, &begins[0]).unwrap();
-        assert!(assembly.check(0, &[piece(1, false, true, "cd"), piece(2, true, false, "y")]).is_ok());
+        add(&mut assembly, 0, begin).unwrap();
+        let ends = pieces(&[piece(1, false, true, "cd"), piece(2, true, false, "y")]);
+        assert!(assembly.check(0, &ends).is_ok());
         assert!(assembly.check(0, &begins).is_err());
         assert!(assembly.check(1, &begins).is_ok());
     }
@@ -116,8 +139,8 @@ mod tests {
     #[test]
     fn pieces_out_of_place_are_violations() {
         let mut assembly = Assembly::default();
-        assert!(assembly.add(0, &piece(1, false, true, "tail")).is_err());
-        assembly.add(0, &piece(1, true, false, "head")).unwrap();
-        assert!(assembly.add(0, &piece(2, true, false, "second head")).is_err());
+        assert!(add(&mut assembly, 0, piece(1, false, true, "tail")).is_err());
+        add(&mut assembly, 0, piece(1, true, false, "head")).unwrap();
+        assert!(add(&mut assembly, 0, piece(2, true, false, "second head")).is_err());
     }
 }

@@ -20,7 +20,7 @@ use self::retention::{Entry, EntryState, Retention, Stored};
 use crate::error::FrameError;
 use crate::id::{DaemonId, Position, ViewId};
 use crate::service::Service;
-use crate::wire::{Header, MAX_CLOCK, Piece, take_piece};
+use crate::wire::{Header, MAX_CLOCK, Piece, read_piece};
 
 /// The ordering of one view: from its install to the install of the next one.
 #[derive(Debug)]
@@ -45,7 +45,12 @@ pub(crate) struct Ordering {
     safe_to: u64,
     /// Bytes received since my horizon was announced.
     unannounced: usize,
+    /// The pieces of the frame that is taken in: empty in between, so that its memory serves the next one.
+    pieces: Vec<Piece>,
 }
+
+/// A larger frame's memory for pieces is given back.
+const PIECES_KEPT: usize = 4096;
 
 /// Whether the others wait for my clock and horizon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +82,7 @@ impl Ordering {
             ordered_to: 0,
             safe_to: 0,
             unannounced: 0,
+            pieces: Vec::new(),
             members,
         }
     }
@@ -152,21 +158,21 @@ impl Ordering {
         self.delivering.next()
     }
 
-    /// A data frame came on the link from `from`; `frame` is the whole, `pieces` what follows the header.
+    /// A data frame came on the link from `from`; its pieces begin at `head`.
     pub(crate) fn receive(
         &mut self,
         from: DaemonId,
         clock: u64,
         horizon: u64,
         frame: Bytes,
-        pieces: Bytes,
+        head: usize,
     ) -> Result<(), FrameError> {
         let Some(rank) = self.open_link(from, clock)? else { return Ok(()) };
         if clock <= self.clocks.heard()[usize::from(rank)] {
             return Err(FrameError::Violation("a data frame with a clock that is not above the last one"));
         }
         self.check_horizon(horizon)?;
-        self.store(rank, clock, frame, pieces)?;
+        self.store(rank, clock, frame, head)?;
         self.received[usize::from(rank)] += 1;
         self.clocks.hear(usize::from(rank), clock);
         self.clocks.see(usize::from(rank), horizon);
@@ -225,7 +231,7 @@ impl Ordering {
         }
         self.clocks.tick();
         let frame = out.freeze();
-        let stored = self.store(self.me, clock, frame.clone(), frame.slice(head..));
+        let stored = self.store(self.me, clock, frame.clone(), head);
         debug_assert!(stored.is_ok(), "an own frame must parse: {stored:?}");
         self.clocks.announce();
         self.received[usize::from(self.me)] += 1;
@@ -283,6 +289,7 @@ impl Ordering {
         finals: &[u64],
     ) -> Result<(), FrameError> {
         let (header, pieces) = Header::decode(&frame)?;
+        let head = frame.len() - pieces.len();
         let Header::Data { view, clock, .. } = header else {
             return Err(FrameError::Violation("a resend of something else than data"));
         };
@@ -291,7 +298,7 @@ impl Ordering {
             return Err(FrameError::Violation("a resend that does not fit what is here"));
         }
         if clock > heard {
-            match self.store(rank, clock, frame, pieces) {
+            match self.store(rank, clock, frame, head) {
                 // It fits at the one that passes it on and not here: its first sender said different things to different
                 // daemons. It counts as empty, so that this costs the others nothing.
                 Err(FrameError::Violation(_)) => {}
@@ -369,26 +376,42 @@ impl Ordering {
         others.map(|(_, &heard)| heard).min().unwrap_or_else(|| self.clocks.clock() + 1)
     }
 
-    /// Takes a frame in: its pieces wait or are due.
-    fn store(&mut self, rank: u16, clock: u64, frame: Bytes, mut rest: Bytes) -> Result<(), FrameError> {
-        let pieces = take_pieces(&mut rest)?;
-        self.assembly.check(rank, &pieces)?;
+    /// Takes a frame in: its pieces, from `head` on, wait or are due.
+    fn store(&mut self, rank: u16, clock: u64, frame: Bytes, head: usize) -> Result<(), FrameError> {
+        let mut pieces = std::mem::take(&mut self.pieces);
+        let stored = read_pieces(&frame, head, &mut pieces)
+            .and_then(|()| self.assembly.check(rank, &pieces))
+            .and_then(|()| self.store_pieces(rank, clock, frame, &pieces));
+        pieces.clear();
+        pieces.shrink_to(PIECES_KEPT);
+        self.pieces = pieces;
+        stored
+    }
+
+    fn store_pieces(
+        &mut self,
+        rank: u16,
+        clock: u64,
+        frame: Bytes,
+        pieces: &[Piece],
+    ) -> Result<(), FrameError> {
         let mut entries = Vec::with_capacity(pieces.len());
         for (index, piece) in (0u32..).zip(pieces) {
-            let state = match self.assembly.add(rank, &piece)? {
+            let Piece { lane, service, .. } = *piece;
+            let state = match self.assembly.add(rank, piece, &frame)? {
                 None => EntryState::Partial,
                 Some(body) => {
                     let position = Position { clock, rank, index };
-                    self.delivering.receive(piece.lane, piece.service, body, position)
+                    self.delivering.receive(lane, service, body, &frame, position)
                 }
             };
             if matches!(state, EntryState::Waiting(_)) {
                 self.ordered_to = self.ordered_to.max(clock);
-                if piece.service == Service::Safe {
+                if service == Service::Safe {
                     self.safe_to = self.safe_to.max(clock);
                 }
             }
-            entries.push(Entry { lane: piece.lane, service: piece.service, state });
+            entries.push(Entry { lane, service, state });
         }
         self.unannounced += frame.len();
         self.latest[usize::from(rank)] = clock;
@@ -409,15 +432,15 @@ impl Ordering {
     }
 }
 
-fn take_pieces(rest: &mut Bytes) -> Result<Vec<Piece>, FrameError> {
-    let mut pieces = Vec::new();
-    while !rest.is_empty() {
-        pieces.push(take_piece(rest)?);
+fn read_pieces(frame: &[u8], head: usize, out: &mut Vec<Piece>) -> Result<(), FrameError> {
+    let mut at = head;
+    while at < frame.len() {
+        out.push(read_piece(frame, &mut at)?);
     }
-    if pieces.is_empty() {
+    if out.is_empty() {
         return Err(FrameError::Malformed("a data frame without data"));
     }
-    Ok(pieces)
+    Ok(())
 }
 
 /// A rank or a count of members; views have at most [`MAX_MEMBERS`](crate::wire::MAX_MEMBERS).

@@ -65,6 +65,8 @@ pub(crate) struct Outbox {
     /// By lane, those that wait until it is empty: later sessions of the same name.
     held: BTreeMap<u32, Vec<u32>>,
     bytes: usize,
+    /// How many Unreliable messages wait.
+    unreliable: usize,
     unblocked: Vec<u32>,
 }
 
@@ -76,6 +78,11 @@ impl Outbox {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.lanes.is_empty()
+    }
+
+    /// Whether an Unreliable message waits.
+    pub(crate) fn has_unreliable(&self) -> bool {
+        self.unreliable > 0
     }
 
     pub(crate) fn has_lane(&self, lane: u32) -> bool {
@@ -99,6 +106,7 @@ impl Outbox {
             Lane::default()
         });
         self.bytes += message.len();
+        self.unreliable += usize::from(message.service == Service::Unreliable);
         lane.bytes += message.len();
         lane.queue.push_back(message);
     }
@@ -196,6 +204,7 @@ impl Outbox {
         if let Some(message) = lane.queue.pop_front() {
             lane.bytes -= message.len();
             self.bytes -= message.len();
+            self.unreliable -= usize::from(message.service == Service::Unreliable);
         }
         if self.large == Some(number) {
             self.large = None;

@@ -6,6 +6,7 @@ use std::ops::Bound::{Excluded, Included};
 use bytes::Bytes;
 
 use crate::service::Service;
+use crate::wire::Span;
 
 /// A received or sent data frame.
 #[derive(Debug)]
@@ -35,17 +36,19 @@ pub(crate) enum EntryState {
 }
 
 /// A complete message.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Body {
-    Whole(Bytes),
-    Parts(Vec<Bytes>),
+    /// It stands in the frame that it ends in.
+    Whole(Span),
+    /// It came in several frames.
+    Parts(Box<[Bytes]>),
 }
 
 impl Body {
-    /// The message in one piece; copies only what came in several.
-    pub(crate) fn join(self) -> Bytes {
+    /// The message in one piece, which ends in `frame`; copies only what came in several.
+    pub(crate) fn join(self, frame: &Bytes) -> Bytes {
         match self {
-            Self::Whole(bytes) => bytes,
+            Self::Whole(span) => span.of(frame),
             Self::Parts(parts) => parts.concat().into(),
         }
     }

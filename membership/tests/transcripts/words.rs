@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use bytes::Bytes;
-use stentor_membership::wire::{Body, Header, State, Status, SyncPart, take_piece};
+use stentor_membership::wire::{Body, Header, State, Status, SyncPart, read_piece};
 use stentor_membership::{CloseReason, Content, DaemonId, Event, Membership, Phase, ViewId};
 
 /// Names without the number of the run: there is one run of each daemon here.
@@ -25,7 +25,7 @@ pub(crate) fn frame(frame: &Bytes, members: &Members, old: ViewId) -> String {
     let of_rank = |rank: u16| members[&old][usize::from(rank)].name;
     match header {
         Header::Data { view: of, clock, horizon } => {
-            format!("Data {} clock {clock} horizon {horizon}: {}", view(of), pieces(rest))
+            format!("Data {} clock {clock} horizon {horizon}: {}", view(of), pieces(&rest))
         }
         Header::Progress { view: of, clock, horizon } => {
             format!("Progress {} clock {clock} horizon {horizon}", view(of))
@@ -43,7 +43,7 @@ pub(crate) fn frame(frame: &Bytes, members: &Members, old: ViewId) -> String {
             let (inner, rest) = Header::decode(&rest).unwrap();
             let Header::Data { clock, .. } = inner else { panic!("a resend of {inner:?}") };
             let whose = of_rank(rank);
-            format!("Resend {}, of {whose}, clock {clock}, after {after}: {}", view(id), pieces(rest))
+            format!("Resend {}, of {whose}, clock {clock}, after {after}: {}", view(id), pieces(&rest))
         }
         Header::ResendEnd { id, rank, after, clock } => {
             format!("ResendEnd {}, of {}: after {after}, up to {clock}", view(id), of_rank(rank))
@@ -108,10 +108,10 @@ fn held(state: &State, members: &Members) -> String {
     words
 }
 
-fn pieces(mut rest: Bytes) -> String {
-    let mut words = Vec::new();
-    while !rest.is_empty() {
-        let piece = take_piece(&mut rest).unwrap();
+fn pieces(rest: &Bytes) -> String {
+    let (mut words, mut at) = (Vec::new(), 0);
+    while at < rest.len() {
+        let piece = read_piece(rest, &mut at).unwrap();
         if !(piece.first && piece.last) {
             let which = if piece.first {
                 "first"
@@ -123,7 +123,7 @@ fn pieces(mut rest: Bytes) -> String {
             words.push(format!("the {which} {} bytes of a large message", piece.body.len()));
             continue;
         }
-        let (body, content) = Body::decode(&piece.body).unwrap();
+        let (body, content) = Body::decode(&piece.body.of(rest)).unwrap();
         words.push(match body {
             Body::Multicast { sender, .. } => {
                 let content = Content::parse(content).unwrap();

@@ -1,7 +1,7 @@
 //! Frames between daemons.
 
 use bytes::{Bytes, BytesMut};
-use stentor_membership::wire::{Body, Header, put_piece_head, take_piece};
+use stentor_membership::wire::{Body, Header, Piece, put_piece_head, read_piece};
 use stentor_membership::{Config, Content, DaemonId, Node, Timestamp};
 
 /// Bytes that a peer sent, as a frame and as a datagram: what can be read is written again as it means, and a node
@@ -14,21 +14,28 @@ pub fn peer_frames(data: &[u8]) {
         again.extend_from_slice(&rest);
         let again = Header::decode(&again.freeze());
         assert_eq!(again, Ok((header.clone(), rest.clone())), "read, written and read");
-        pieces(rest);
+        pieces(&rest);
     }
-    pieces(frame.clone());
+    pieces(&frame);
     give(frame);
 }
 
 /// Bytes as the pieces of a data frame.
-fn pieces(mut rest: Bytes) {
-    while let Ok(piece) = take_piece(&mut rest) {
+fn pieces(rest: &Bytes) {
+    let mut at = 0;
+    while at < rest.len()
+        && let Ok(piece) = read_piece(rest, &mut at)
+    {
+        let Piece { lane, service, first, last, body } = piece;
+        let body = body.of(rest);
         let mut again = BytesMut::new();
-        put_piece_head(&mut again, piece.lane, piece.service, piece.first, piece.last, piece.body.len());
-        again.extend_from_slice(&piece.body);
-        let mut again = again.freeze();
-        assert_eq!(take_piece(&mut again).as_ref(), Ok(&piece), "read, written and read");
-        if let Some((body, content)) = Body::decode(&piece.body) {
+        put_piece_head(&mut again, lane, service, first, last, body.len());
+        again.extend_from_slice(&body);
+        let (again, mut end) = (again.freeze(), 0);
+        let read = read_piece(&again, &mut end).unwrap();
+        assert_eq!(read.body.of(&again), body, "read, written and read");
+        assert_eq!((Piece { body: piece.body, ..read }, end), (piece, again.len()), "read, written and read");
+        if let Some((body, content)) = Body::decode(&body) {
             assert_eq!(Body::decode(&body.encode()).map(|(body, _)| body), Some(body));
             if let Ok(content) = Content::parse(content) {
                 let targets: Vec<_> = content.targets().collect();
