@@ -23,7 +23,7 @@ use thiserror::Error;
 pub use code::{GoodbyeCode, RefusalCode};
 pub use decoder::FrameDecoder;
 pub use encode::{encode_message_header, encode_multicast};
-pub use frame::{ClientFrame, DaemonFrame, Frame, Membership};
+pub use frame::{ClientFrame, DaemonFrame, Frame, LastMessage, Membership};
 pub use status::{Configuration, DaemonStatus, LinkState, PeerStatus, SessionStatus};
 
 /// What every connection begins with.

@@ -8,8 +8,9 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use stentor_client::wire::{
-    ClientFrame, Configuration, DaemonFrame, DaemonStatus, Frame, FrameDecoder, GoodbyeCode, LinkState,
-    Membership, PeerStatus, RefusalCode, SessionStatus, WireError, encode_message_header, encode_multicast,
+    ClientFrame, Configuration, DaemonFrame, DaemonStatus, Frame, FrameDecoder, GoodbyeCode, LastMessage,
+    LinkState, Membership, PeerStatus, RefusalCode, SessionStatus, WireError, encode_message_header,
+    encode_multicast,
 };
 use stentor_membership::{
     Cause, Content, DaemonId, DaemonName, GroupName, GroupViewId, MemberName, Phase, Position, Service,
@@ -189,6 +190,22 @@ proptest! {
     fn daemon_frames_survive_any_split(frames in vec(daemon_frame(), 1..6), step in 1..40_usize) {
         let stream = encode_all(&frames);
         prop_assert_eq!(decode_all::<DaemonFrame>(&stream, step).unwrap(), frames);
+    }
+
+    #[test]
+    fn messages_of_few_senders_are_read_as_if_each_were_the_first(
+        kinds in vec((member(), service(), content()), 3),
+        stream in vec((0..3_usize, 0..3_usize, 0..40_usize), 1..30),
+    ) {
+        let mut last = LastMessage::default();
+        for (head, body, cut) in stream {
+            let (sender, service, _) = kinds[head];
+            let content = kinds[body].2.clone();
+            let frame = encode_all(&[DaemonFrame::Message { sender, service, content }]).freeze().slice(4..);
+            // Most are whole.
+            let frame = if cut < frame.len() && cut < 20 { frame.slice(..cut) } else { frame };
+            prop_assert_eq!(DaemonFrame::decode_next(frame.clone(), &mut last), DaemonFrame::decode(frame));
+        }
     }
 
     #[test]

@@ -220,6 +220,30 @@ impl Content {
     }
 }
 
+/// Reads contents one after the other. Most have the destinations of the one before, which are then not checked again.
+#[derive(Clone, Debug, Default)]
+pub struct ContentReader {
+    /// The count and the destinations of the last one.
+    targets: Vec<u8>,
+}
+
+impl ContentReader {
+    /// As [`Content::parse`].
+    ///
+    /// # Errors
+    /// As [`Content::parse`].
+    pub fn read(&mut self, encoded: Bytes) -> Result<Content, ContentError> {
+        // The count comes first, so what begins like the last one has the same destinations, and no more.
+        if !self.targets.is_empty() && encoded.starts_with(&self.targets) {
+            return Content::with_known_targets(encoded, self.targets.len());
+        }
+        let content = Content::parse(encoded)?;
+        self.targets.clear();
+        self.targets.extend_from_slice(&content.encoded[..content.targets_len()]);
+        Ok(content)
+    }
+}
+
 fn target_at(encoded: &[u8], at: usize) -> Option<&str> {
     let len = usize::from(*encoded.get(at)?);
     std::str::from_utf8(encoded.get(at + 1..at + 1 + len)?).ok()
@@ -280,6 +304,21 @@ mod tests {
             if let Ok(content) = Content::parse(Bytes::from(bytes)) {
                 prop_assert!(content.targets().count() <= Content::MAX_TARGETS);
                 let _ = (content.tag(), content.payload(), content.attributes());
+            }
+        }
+
+        /// Contents with much in common, some of them damaged.
+        #[test]
+        fn a_reader_reads_as_if_each_content_were_the_first(
+            some in prop::collection::vec(("[gh]{1,2}", "[gh]{0,2}", 0usize..12, any::<bool>()), 1..20),
+        ) {
+            let mut reader = ContentReader::default();
+            for (first, second, cut, damaged) in some {
+                let targets: Vec<_> = [first, second].into_iter().filter(|name| !name.is_empty()).collect();
+                let content = Content::new(&targets, 7, b"x").unwrap();
+                let length = content.encoded().len();
+                let encoded = content.encoded().slice(..if damaged { cut.min(length) } else { length });
+                prop_assert_eq!(reader.read(encoded.clone()), Content::parse(encoded));
             }
         }
     }

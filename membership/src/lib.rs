@@ -30,7 +30,7 @@ mod view;
 pub mod wire;
 
 pub use config::{Config, ConfigError};
-pub use content::{Content, ContentError, Target};
+pub use content::{Content, ContentError, ContentReader, Target};
 pub use error::{CommandError, ConnectError, FrameError};
 pub use event::{Cause, Channel, CloseReason, Event, Membership, Message, Transmit};
 pub use id::{DaemonId, GroupViewId, MemberName, Position, SessionId, ViewId};

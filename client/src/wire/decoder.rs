@@ -1,7 +1,6 @@
 //! From a stream of bytes to frames.
 
 use std::fmt;
-use std::marker::PhantomData;
 
 use bytes::{Buf, BytesMut};
 
@@ -21,17 +20,17 @@ const READ_CHUNK: usize = 128 << 10;
 /// until there are no more. Memory grows with the bytes that arrive, never with the length that a frame claims: it is
 /// bounded by the limit and one chunk. After an error the stream is of no more use, and every further call says so
 /// again.
-pub struct FrameDecoder<F> {
+pub struct FrameDecoder<F: Frame> {
     buffer: BytesMut,
     limit: usize,
     failed: Option<WireError>,
-    frame: PhantomData<fn() -> F>,
+    memory: F::Memory,
 }
 
 impl<F: Frame> FrameDecoder<F> {
     /// A decoder that refuses frame bodies above `limit` bytes.
     pub fn new(limit: usize) -> Self {
-        Self { buffer: BytesMut::new(), limit, failed: None, frame: PhantomData }
+        Self { buffer: BytesMut::new(), limit, failed: None, memory: F::Memory::default() }
     }
 
     /// Changes the limit for the frames not yet taken.
@@ -83,7 +82,7 @@ impl<F: Frame> FrameDecoder<F> {
             return Ok(None);
         }
         self.buffer.advance(LENGTH);
-        F::decode(self.buffer.split_to(size).freeze()).map(Some)
+        F::decode_next(self.buffer.split_to(size).freeze(), &mut self.memory).map(Some)
     }
 
     /// The length of the frame in front.
@@ -93,9 +92,9 @@ impl<F: Frame> FrameDecoder<F> {
     }
 }
 
-impl<F> fmt::Debug for FrameDecoder<F> {
+impl<F: Frame> fmt::Debug for FrameDecoder<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { buffer, limit, failed, frame: _ } = self;
+        let Self { buffer, limit, failed, memory: _ } = self;
         let mut out = f.debug_struct("FrameDecoder");
         out.field("pending", &buffer.len()).field("limit", limit).field("failed", failed).finish()
     }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use bytes::{Buf, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 use stentor_membership::{
-    Cause, Content, GroupName, GroupViewId, MemberName, Membership as CoreMembership, Service, SessionName,
+    Cause, Content, ContentReader, GroupName, GroupViewId, MemberName, Membership as CoreMembership, Service,
+    SessionName,
 };
 
 use super::encode::encode_frame;
@@ -15,6 +16,9 @@ use super::{GoodbyeCode, RefusalCode, WireError};
 
 /// A frame of one side: what [`FrameDecoder`](super::FrameDecoder) yields.
 pub trait Frame: Sized {
+    /// What a decoder keeps of a frame, because the next one mostly begins like it.
+    type Memory: Default;
+
     /// Appends the whole frame, its length included, to `out`; leaves `out` as it was on an error.
     ///
     /// # Errors
@@ -25,7 +29,15 @@ pub trait Frame: Sized {
     ///
     /// # Errors
     /// [`WireError`] if `body` is not exactly one frame.
-    fn decode(body: Bytes) -> Result<Self, WireError>;
+    fn decode(body: Bytes) -> Result<Self, WireError> {
+        Self::decode_next(body, &mut Self::Memory::default())
+    }
+
+    /// As [`decode`](Self::decode), for the next frame of a stream.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode).
+    fn decode_next(body: Bytes, memory: &mut Self::Memory) -> Result<Self, WireError>;
 }
 
 /// What a client says.
@@ -230,6 +242,8 @@ pub(super) enum DaemonHeader<'a> {
 }
 
 impl Frame for ClientFrame {
+    type Memory = ();
+
     fn encode(&self, out: &mut BytesMut) -> Result<(), WireError> {
         let mut behind: &[u8] = &[];
         let header = match self {
@@ -254,7 +268,7 @@ impl Frame for ClientFrame {
         encode_frame(&header, behind, out)
     }
 
-    fn decode(mut body: Bytes) -> Result<Self, WireError> {
+    fn decode_next(mut body: Bytes, (): &mut ()) -> Result<Self, WireError> {
         let (header, behind): (ClientHeader<'_>, _) =
             postcard::take_from_bytes(&body).map_err(|_| WireError::Malformed("not a frame of a client"))?;
         let has_behind = !behind.is_empty();
@@ -281,6 +295,8 @@ impl Frame for ClientFrame {
 }
 
 impl Frame for DaemonFrame {
+    type Memory = LastMessage;
+
     fn encode(&self, out: &mut BytesMut) -> Result<(), WireError> {
         let mut behind: &[u8] = &[];
         let header = match self {
@@ -313,9 +329,9 @@ impl Frame for DaemonFrame {
         encode_frame(&header, behind, out)
     }
 
-    fn decode(body: Bytes) -> Result<Self, WireError> {
+    fn decode_next(body: Bytes, last: &mut LastMessage) -> Result<Self, WireError> {
         if body.first() == Some(&MESSAGE) {
-            return decode_message(body);
+            return last.decode_next(body);
         }
         let (header, behind): (DaemonHeader<'static>, _) =
             postcard::take_from_bytes(&body).map_err(|_| NOT_OF_DAEMON)?;
@@ -346,13 +362,31 @@ impl Frame for DaemonFrame {
 /// How postcard begins a [`DaemonHeader::Message`]: the number of the variant.
 const MESSAGE: u8 = 2;
 
-/// Nearly all frames are messages: they do not pass through a header that has room for any frame.
-fn decode_message(mut body: Bytes) -> Result<DaemonFrame, WireError> {
-    let ((sender, service), behind): ((MemberName, Service), _) =
-        postcard::take_from_bytes(&body[1..]).map_err(|_| NOT_OF_DAEMON)?;
-    let header_len = body.len() - behind.len();
-    body.advance(header_len);
-    Ok(DaemonFrame::Message { sender, service, content: Content::parse(body)? })
+/// The last message that was decoded: the next one mostly has its sender, level and destinations.
+#[derive(Debug, Default)]
+pub struct LastMessage {
+    from: Option<(MemberName, Service)>,
+    /// The bytes of `from`.
+    header: Vec<u8>,
+    contents: ContentReader,
+}
+
+impl LastMessage {
+    /// Nearly all frames are messages: they do not pass through a header that has room for any frame.
+    fn decode_next(&mut self, mut body: Bytes) -> Result<DaemonFrame, WireError> {
+        let (sender, service) = match self.from {
+            // No header is the beginning of another one.
+            Some(from) if body.starts_with(&self.header) => from,
+            _ => {
+                let (from, behind) = postcard::take_from_bytes(&body[1..]).map_err(|_| NOT_OF_DAEMON)?;
+                self.header.clear();
+                self.header.extend_from_slice(&body[..body.len() - behind.len()]);
+                *self.from.insert(from)
+            }
+        };
+        body.advance(self.header.len());
+        Ok(DaemonFrame::Message { sender, service, content: self.contents.read(body)? })
+    }
 }
 
 const NOT_OF_DAEMON: WireError = WireError::Malformed("not a frame of a daemon");

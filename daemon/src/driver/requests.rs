@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use stentor_client::wire::{ClientFrame, DaemonFrame, GoodbyeCode, RefusalCode};
-use stentor_membership::{CommandError, ConnectError, Content, GroupName, MemberName, Service, SessionId};
+use stentor_membership::{CommandError, ConnectError, GroupName, MemberName, Service, SessionId};
 use tracing::{debug, info};
 
 use super::Driver;
@@ -167,10 +167,11 @@ impl Driver {
     }
 
     fn multicast(&mut self, id: SessionId, service: Service, discard_self: bool, bytes: Bytes) -> Outcome {
-        let (content, code, text) = match Content::parse(bytes) {
+        let Some(session) = self.sessions.get_mut(id) else { return Outcome::Ended };
+        let (content, code, text) = match session.contents.read(bytes) {
             Ok(content) => match self.node.multicast(id, service, discard_self, &content) {
                 Ok(()) => {
-                    self.next_ordinal(id);
+                    session.ordinal += 1;
                     return Outcome::Done;
                 }
                 Err(CommandError::Busy) => {
@@ -182,8 +183,8 @@ impl Driver {
             Err(error) => (None, RefusalCode::Invalid, error.to_string()),
         };
         self.metrics.count(Count::multicasts_rejected);
-        let ordinal = self.next_ordinal(id);
-        let Some(session) = self.sessions.get(id) else { return Outcome::Ended };
+        let ordinal = session.ordinal;
+        session.ordinal += 1;
         match (session.speaks, content) {
             (Speaks::Stentor, _) => {
                 self.sessions.answer(id, &DaemonFrame::Rejected { ordinal, code, text });
@@ -197,14 +198,6 @@ impl Driver {
             (Speaks::Spread { .. }, None) => {}
         }
         Outcome::Done
-    }
-
-    /// The number of the multicast that was just handled.
-    fn next_ordinal(&mut self, id: SessionId) -> u64 {
-        let Some(session) = self.sessions.get_mut(id) else { return 0 };
-        let ordinal = session.ordinal;
-        session.ordinal += 1;
-        ordinal
     }
 
     /// What became of a join or leave; that it took effect is told by the event.

@@ -6,7 +6,7 @@ use std::vec;
 
 use bytes::Bytes;
 use stentor_client::wire::{ClientFrame, DaemonFrame, GoodbyeCode};
-use stentor_membership::{MemberName, SessionId, SessionName};
+use stentor_membership::{ContentReader, MemberName, SessionId, SessionName};
 
 use super::inbox::End;
 use crate::session::ConnectionNumber;
@@ -42,6 +42,8 @@ pub(super) struct Session {
     pub(super) queue: Arc<SessionQueue>,
     pub(super) turns: Turns,
     pub(super) work: Work,
+    /// Reads its multicasts.
+    pub(super) contents: ContentReader,
     /// The number of its next multicast.
     pub(super) ordinal: u64,
     /// How many groups it is in.
@@ -80,9 +82,10 @@ impl Sessions {
         queue: Arc<SessionQueue>,
         turns: Turns,
     ) {
-        let work = Work::default();
+        let (work, contents) = (Work::default(), ContentReader::default());
         let (ordinal, groups, dirty) = (0, 0, false);
-        let session = Session { member, connection, speaks, queue, turns, work, ordinal, groups, dirty };
+        let session =
+            Session { member, connection, speaks, queue, turns, work, contents, ordinal, groups, dirty };
         self.by_id.insert(id, session);
         self.by_connection.insert(connection, id);
         self.by_name.insert(member.session, id);
