@@ -91,12 +91,15 @@ struct Reader {
 
 impl Reader {
     async fn run(&mut self, mut socket: impl AsyncRead + Unpin) -> Disconnected {
+        // As many as last time, mostly.
+        let mut expected = 0;
         loop {
-            let mut events = Vec::new();
+            let mut events = Vec::with_capacity(expected);
             let (size, end) = match self.decode(&mut events) {
                 Ok(decoded) => decoded,
                 Err(error) => (0, Some(Disconnected::Protocol(error))),
             };
+            expected = events.len();
             if !events.is_empty()
                 && let Err(reason) = self.hand_over(events, size).await
             {

@@ -140,19 +140,34 @@ impl Groups {
         Some(closed.name)
     }
 
+    /// Delivers a multicast in the regular configuration to whom the last ones of its sender to the same destinations
+    /// went, if to anybody here; gives back what no route is known for.
+    pub(crate) fn deliver_as_before(
+        &mut self,
+        from: DaemonId,
+        delivery: Delivery,
+    ) -> Result<Option<Event>, Delivery> {
+        let route = self.routes.find(from, delivery.lane, &delivery.body);
+        let Some(route) = route.filter(|_| self.is_complete()) else { return Err(delivery) };
+        let Some(content) = route.content(delivery.body) else { return Ok(None) };
+        self.delivered += 1;
+        if route.receivers.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Event::Message(Message {
+            receivers: route.receivers.clone(),
+            sender: route.sender,
+            service: delivery.service,
+            content,
+            view: self.view,
+            transitional: false,
+        })))
+    }
+
     /// An ordered or reliable message is due. `toward` is set in the transitional configuration.
     pub(crate) fn deliver(&mut self, from: DaemonId, delivery: Delivery, toward: Option<ViewId>) {
         let Delivery { lane, service, position, .. } = delivery;
         let arrival = Arrival { from, lane, service, transitional: toward.is_some() };
-        if self.is_complete()
-            && let Some(route) = self.routes.find(from, lane, &delivery.body)
-        {
-            let (sender, receivers) = (route.sender, route.receivers.clone());
-            if let Some(content) = route.content(delivery.body) {
-                self.push_message(&arrival, sender, receivers, content);
-            }
-            return;
-        }
         let Some((body, rest)) = Body::decode(&delivery.body) else { return };
         if !matches!(body, Body::Multicast { .. }) {
             self.routes.clear();

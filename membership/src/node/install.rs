@@ -73,7 +73,10 @@ impl Node {
     /// Hands what is due to the groups, and what comes of it to the caller. `toward` is set in the transitional
     /// configuration.
     pub(super) fn drain_deliveries(&mut self, toward: Option<ViewId>) {
-        while self.deliver_next(toward) {}
+        while let Some(delivery) = self.ordering.next_delivery() {
+            let from = self.ordering.member(delivery.position.rank);
+            self.groups.deliver(from, delivery, toward);
+        }
         self.drain_events();
     }
 
@@ -83,14 +86,6 @@ impl Node {
         if !self.groups.is_complete() || mutant!(ChangeEarly) {
             self.drain_deliveries(None);
         }
-    }
-
-    /// Hands the next message that is due to the groups; false if there is none.
-    pub(super) fn deliver_next(&mut self, toward: Option<ViewId>) -> bool {
-        let Some(delivery) = self.ordering.next_delivery() else { return false };
-        let from = self.ordering.member(delivery.position.rank);
-        self.groups.deliver(from, delivery, toward);
-        true
     }
 
     pub(super) fn drain_events(&mut self) {

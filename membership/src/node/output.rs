@@ -44,10 +44,17 @@ impl Node {
             if let Some(event) = self.events.pop_front() {
                 return Some(event);
             }
-            if !self.deliver_next(None) {
-                break;
+            let Some(delivery) = self.ordering.next_delivery() else { break };
+            let from = self.ordering.member(delivery.position.rank);
+            match self.groups.deliver_as_before(from, delivery) {
+                // Nearly always: the event passes through no queue.
+                Ok(Some(event)) => return Some(event),
+                Ok(None) => {}
+                Err(delivery) => {
+                    self.groups.deliver(from, delivery, None);
+                    self.drain_events();
+                }
             }
-            self.drain_events();
         }
         let live = |lane: &u32| self.groups.sessions.get(SessionId(*lane)).is_some();
         let unblocked = self.outbox.take_unblocked().into_iter().filter(live);
