@@ -10,8 +10,11 @@ use crate::trace::digest;
 
 /// A node that gives more frames or events than this in one step will never stop.
 const OUTPUTS_MAX: usize = 200_000;
-/// What frames may need beyond their configured size: statuses, answers, the heads of resends.
+/// What frames may need beyond their configured size: statuses, the heads of resends.
 const FRAME_SLACK: usize = 4096;
+/// What each member's answer to a proposal may need in the frame that holds all of them, and in it each member's clock.
+const ANSWER: usize = 64;
+const CLOCK: usize = 8;
 /// So many times in a row a timer may be due at once when it was just handled.
 const SPINS_MAX: u32 = 3;
 
@@ -219,8 +222,12 @@ impl Cluster {
         if self.trace.is_on() {
             self.note(format_args!("{} > {to} {channel:?}: {}", daemon.id(), digest(&payload)));
         }
+        let members = self.hosts.len();
         let (kind, limit) = match channel {
-            Channel::Stream => ("frame", self.options.node.frame + FRAME_SLACK),
+            Channel::Stream => {
+                let answers = members * (ANSWER + members * CLOCK);
+                ("frame", self.options.node.frame + FRAME_SLACK + answers)
+            }
             Channel::Datagram => ("datagram", self.options.node.datagram),
         };
         if payload.len() > limit {
