@@ -5,6 +5,7 @@ mod page;
 mod receiver;
 mod report;
 mod sender;
+mod timer;
 mod usage;
 
 use std::path::PathBuf;

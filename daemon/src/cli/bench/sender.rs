@@ -10,6 +10,7 @@ use stentor_client::{Connection, Event, Receiver, SendOptions, Sender, TryRecvEr
 
 use super::load::{Pace, Shared, histogram};
 use super::receiver::{read_head, write_head};
+use super::timer::Timer;
 
 /// A session that sends.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub(super) struct Sending {
 
 /// How long a flat-out sender waits for receivers to follow.
 const BREATH: Duration = Duration::from_millis(1);
+/// A sender at a rate never waits for less: its own wake-ups would become the load.
+const PAUSE_MIN: Duration = Duration::from_micros(50);
 /// After so many messages it looks whether they follow.
 const LOOK_EVERY: u64 = 32;
 
@@ -89,16 +92,12 @@ impl Sending {
         let senders = self.shared.load.senders as u64;
         let (turn, number) = (1_000_000_000 * senders, self.number as u64);
         let due_of = |sent: u64| (sent * turn + number * 1_000_000_000) / rate;
+        let mut timer = Timer::new()?;
         while self.goes_on() {
             let (due, now) = (due_of(self.sent), self.shared.now());
             if due > now {
-                // The timer is no finer than a millisecond; what is due by then goes out together, but not before.
-                let wait = Duration::from_nanos(due - now);
-                if wait > BREATH * 2 {
-                    tokio::time::sleep(wait - BREATH).await;
-                } else {
-                    tokio::task::yield_now().await;
-                }
+                // What is due by then goes out together, but not before.
+                timer.sleep(Duration::from_nanos(due - now).max(PAUSE_MIN)).await?;
                 continue;
             }
             self.send(due).await?;
