@@ -1,0 +1,14 @@
+//! What the core does with a message: frames between daemons, order, delivery to groups.
+
+use criterion::{Criterion, Throughput};
+
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    for body in stentor_micro::membership() {
+        let (layer, name) = body.name.split_once('/').unwrap_or(("", &body.name));
+        let mut group = criterion.benchmark_group(layer);
+        group.throughput(Throughput::Elements(body.messages as u64));
+        group.bench_function(name, |bencher| bencher.iter(body.begin()));
+    }
+    criterion.final_summary();
+}

@@ -1,0 +1,102 @@
+//! The session protocol: the program's side of sending, the daemon's of taking in, and the way back.
+
+use std::hint::black_box;
+
+use bytes::{Bytes, BytesMut};
+use stentor_client::wire::{
+    ClientFrame, DaemonFrame, Frame, FrameDecoder, encode_message_header, encode_multicast,
+};
+use stentor_client::{Content, MemberName, Service};
+
+use crate::{Body, SIZES, Step, batch, payload};
+
+const GROUP: [&str; 1] = ["orders"];
+
+/// Above all frames here.
+const LIMIT: usize = 1 << 20;
+
+const HEADERS: usize = 256;
+
+pub(crate) fn bodies() -> Vec<Body> {
+    let mut bodies = Vec::new();
+    for size in SIZES {
+        let messages = batch(size);
+        bodies.push(Body::new(format!("session/multicast-encode/{size}"), messages, move || encode(size)));
+        bodies.push(Body::new(format!("session/client-decode/{size}"), messages, move || {
+            decode::<ClientFrame>(multicasts(size))
+        }));
+        bodies.push(Body::new(format!("session/daemon-decode/{size}"), messages, move || {
+            decode::<DaemonFrame>(deliveries(size))
+        }));
+    }
+    bodies.push(Body::new("session/message-header", HEADERS, headers));
+    bodies
+}
+
+fn multicast(payload: &[u8], out: &mut BytesMut) {
+    encode_multicast(Service::Agreed, false, &GROUP, 0, payload, out).unwrap();
+}
+
+/// A program multicasts until its writer takes the buffer, and gives it back empty.
+fn encode(size: usize) -> Step {
+    let (payload, mut out) = (payload(size), BytesMut::new());
+    multicast(&payload, &mut out);
+    let frame = out.len();
+    Box::new(move || {
+        out.clear();
+        for _ in 0..batch(size) {
+            multicast(black_box(&payload), &mut out);
+        }
+        black_box(&out).len() / frame
+    })
+}
+
+/// What a program sent.
+fn multicasts(size: usize) -> Bytes {
+    let mut stream = BytesMut::new();
+    for _ in 0..batch(size) {
+        multicast(&payload(size), &mut stream);
+    }
+    stream.freeze()
+}
+
+fn sender() -> MemberName {
+    "#trader#berlin".parse().unwrap()
+}
+
+/// What a daemon sends to a program.
+fn deliveries(size: usize) -> Bytes {
+    let content = Content::new(&GROUP, 0, &payload(size)).unwrap();
+    let header = encode_message_header(sender(), Service::Agreed, &content).unwrap();
+    [&header[..], content.encoded()].concat().repeat(batch(size)).into()
+}
+
+/// Cuts a stream into frames, reading it as from a socket.
+fn decode<F: Frame + 'static>(stream: Bytes) -> Step {
+    let mut decoder = FrameDecoder::<F>::new(LIMIT);
+    Box::new(move || {
+        let (mut rest, mut count) = (black_box(&stream[..]), 0);
+        while !rest.is_empty() {
+            let space = decoder.space();
+            let (read, later) = rest.split_at(rest.len().min(space.capacity() - space.len()));
+            space.extend_from_slice(read);
+            rest = later;
+            while let Some(frame) = decoder.next_frame().unwrap() {
+                black_box(&frame);
+                count += 1;
+            }
+        }
+        count
+    })
+}
+
+/// A daemon writes what goes in front of a message, once for all its receivers.
+fn headers() -> Step {
+    let (sender, content) = (sender(), Content::new(&GROUP, 0, &payload(64)).unwrap());
+    Box::new(move || {
+        for _ in 0..HEADERS {
+            black_box(encode_message_header(black_box(sender), Service::Agreed, &content).unwrap());
+        }
+        HEADERS
+    })
+}
