@@ -138,7 +138,10 @@ impl Baseline {
     }
 
     fn file() -> PathBuf {
-        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("instructions.txt")
+        // Of the checkout that cargo runs this in: checkouts that share a target directory also share this program.
+        let directory = std::env::var_os("CARGO_MANIFEST_DIR");
+        let directory = directory.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+        PathBuf::from(directory).join("instructions.txt")
     }
 
     fn text(&self, date: &str) -> String {
