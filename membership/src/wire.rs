@@ -4,6 +4,7 @@
 //! read frames to show them, or write frames to see what a node makes of them.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use postcard::ser_flavors::Flavor;
 use serde::{Deserialize, Serialize};
 
 use crate::error::FrameError;
@@ -157,16 +158,15 @@ impl Header {
 
     /// Encodes a frame without raw bytes.
     pub fn encode(&self) -> Bytes {
-        let mut out = BytesMut::new();
+        let mut out = BytesMut::with_capacity(SHORT_HEADER);
         self.encode_into(&mut out);
         out.freeze()
     }
 
     /// Appends the header to `out`.
     pub fn encode_into(&self, out: &mut BytesMut) {
-        // Writing to a growing buffer cannot fail.
-        let writer = std::mem::take(out);
-        *out = postcard::to_extend(self, writer).unwrap_or_default();
+        // Headers have an encoding, and the buffer grows.
+        let _ = append(self, out);
     }
 
     /// Splits a frame into its header and what follows.
@@ -249,6 +249,37 @@ fn check_members(members: &[DaemonId]) -> Result<(), FrameError> {
         return Err(FrameError::Violation("a list of daemons that is not sorted"));
     }
     Ok(())
+}
+
+/// What most headers fit into.
+const SHORT_HEADER: usize = 96;
+
+/// Appends the postcard encoding of a value to `out`, without anything in between.
+///
+/// # Errors
+/// [`postcard::Error`] if the value has no encoding; `out` then ends with a part of it.
+pub fn append(value: &impl Serialize, out: &mut BytesMut) -> postcard::Result<()> {
+    postcard::serialize_with_flavor(value, Appender(out))
+}
+
+struct Appender<'a>(&'a mut BytesMut);
+
+impl Flavor for Appender<'_> {
+    type Output = ();
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.put_u8(byte);
+        Ok(())
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.put_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
 }
 
 /// A message, or a part of one, inside a data frame.

@@ -1,8 +1,8 @@
 //! From headers to bytes.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use postcard::ser_flavors::Flavor;
 use serde::Serialize;
+use stentor_membership::wire::append;
 use stentor_membership::{Content, MemberName, Service};
 
 use super::frame::{ClientHeader, DaemonHeader};
@@ -62,7 +62,7 @@ pub(super) fn encode_frame(
 fn encode_header(header: &impl Serialize, behind: usize, out: &mut BytesMut) -> Result<(), WireError> {
     let start = out.len();
     out.put_u32_le(0);
-    if postcard::serialize_with_flavor(header, Appender(out)).is_err() {
+    if append(header, out).is_err() {
         out.truncate(start);
         return Err(WireError::Malformed("a header that has no encoding"));
     }
@@ -82,26 +82,5 @@ fn set_length(start: usize, behind: usize, out: &mut BytesMut) -> Result<(), Wir
             out.truncate(start);
             Err(WireError::TooLarge { size, limit: DAEMON_FRAME_LIMIT })
         }
-    }
-}
-
-/// Lets postcard write to the end of a [`BytesMut`].
-struct Appender<'a>(&'a mut BytesMut);
-
-impl Flavor for Appender<'_> {
-    type Output = ();
-
-    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
-        self.0.put_u8(byte);
-        Ok(())
-    }
-
-    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        self.0.put_slice(bytes);
-        Ok(())
-    }
-
-    fn finalize(self) -> postcard::Result<()> {
-        Ok(())
     }
 }
