@@ -1,19 +1,19 @@
 //! One round: sessions, threads, and what came out.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use hdrhistogram::Histogram;
 use stentor_client::{Address, Connection, Service};
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::{LocalSet, spawn_local};
 use tokio_util::sync::CancellationToken;
 
-use super::receiver::{Received, Receiving};
-use super::sender::Sending;
+use super::receiver::{self, Received};
+use super::sender;
 use super::usage::Usage;
 
 /// What to send.
@@ -76,8 +76,12 @@ pub(super) struct Round {
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) load: Load,
-    /// Times of messages count from here.
-    pub(super) origin: Instant,
+    /// Times of messages count from here: when all sessions were there.
+    origin: OnceLock<Instant>,
+    /// Set then.
+    begun: CancellationToken,
+    /// Set when all has arrived.
+    pub(super) over: CancellationToken,
     /// Messages of all senders so far.
     pub(super) sent: AtomicU64,
     /// By receiver: messages so far.
@@ -98,7 +102,64 @@ const LOOK: Duration = Duration::from_millis(5);
 /// No more threads than this for the sessions of either kind.
 const THREADS_MAX: usize = 8;
 
+/// Where a session of the load belongs. It opens on the thread that serves it, as that of a program of its own.
+#[derive(Debug)]
+pub(super) struct Seat {
+    shared: Arc<Shared>,
+    number: usize,
+    address: Address,
+    ready: mpsc::Sender<()>,
+}
+
+impl Seat {
+    /// How many groups there are.
+    pub(super) fn groups(&self) -> usize {
+        self.shared.load.groups
+    }
+
+    /// The group that this sender has to be in to see its own messages, if it waits for them.
+    pub(super) fn own_group(&self) -> Option<usize> {
+        matches!(self.shared.load.pace, Pace::InFlight(_)).then_some(self.number)
+    }
+
+    /// Opens the session, joins some groups, and waits for the others.
+    pub(super) async fn open(
+        self,
+        groups: impl IntoIterator<Item = usize>,
+    ) -> anyhow::Result<(Arc<Shared>, usize, Connection)> {
+        let Self { shared, number, address, ready } = self;
+        let connection = Connection::connect(&address).await?;
+        for group in groups {
+            // Requests that wait are limited; this one is effective soon.
+            connection.sender.join(&shared.group(group))?.await?;
+        }
+        // The round goes on when all have said so, or are gone.
+        let _ = ready.send(()).await;
+        drop(ready);
+        shared.begun.cancelled().await;
+        Ok((shared, number, connection))
+    }
+}
+
 impl Shared {
+    fn new(load: &Load, receivers: usize) -> Self {
+        Self {
+            load: load.clone(),
+            origin: OnceLock::new(),
+            begun: CancellationToken::new(),
+            over: CancellationToken::new(),
+            sent: AtomicU64::new(0),
+            received: (0..receivers).map(|_| AtomicU64::new(0)).collect(),
+            stopping: AtomicBool::new(false),
+        }
+    }
+
+    fn begin(&self) {
+        // Only once.
+        let _ = self.origin.set(Instant::now());
+        self.begun.cancel();
+    }
+
     /// Whether a flat-out sender has to wait.
     pub(super) fn is_ahead(&self) -> bool {
         let slowest = self.received.iter().map(|count| count.load(Ordering::Relaxed)).min().unwrap_or(0);
@@ -108,7 +169,7 @@ impl Shared {
 
     /// Nanoseconds since the origin.
     pub(super) fn now(&self) -> u64 {
-        u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX)
+        self.origin.get().map_or(0, |origin| u64::try_from(origin.elapsed().as_nanos()).unwrap_or(u64::MAX))
     }
 
     /// The part of the round that is measured.
@@ -134,37 +195,33 @@ impl Load {
     /// Runs one round.
     pub(super) async fn run(&self, target: &Target) -> anyhow::Result<Round> {
         let daemons = target.addresses.len();
-        // In closed loop each sender also receives: its own messages tell it when to go on.
-        let at = |number: usize| &target.addresses[number % daemons];
-        let mut senders = Vec::new();
-        for number in 0..self.senders {
-            senders.push(Connection::connect(at(number)).await?);
-        }
-        let mut receivers = Vec::new();
-        for address in &target.addresses {
-            for _ in 0..self.receivers {
-                receivers.push(Connection::connect(address).await?);
-            }
-        }
-        let shared = Shared {
-            load: self.clone(),
-            origin: Instant::now(),
-            sent: AtomicU64::new(0),
-            received: receivers.iter().map(|_| AtomicU64::new(0)).collect(),
-            stopping: AtomicBool::new(false),
+        let receivers = daemons * self.receivers;
+        let shared = Arc::new(Shared::new(self, receivers));
+        let (ready, mut readiness) = mpsc::channel(1);
+        let seat = |number, address: &Address| {
+            let (shared, address, ready) = (shared.clone(), address.clone(), ready.clone());
+            Seat { shared, number, address, ready }
         };
-        self.join(&shared, &senders, &receivers).await?;
-        let shared = Arc::new(Shared { origin: Instant::now(), ..shared });
-
-        let over = CancellationToken::new();
-        let receiving: Vec<Receiving> = (receivers.into_iter().enumerate())
-            .map(|(number, connection)| Receiving::new(&shared, number, connection, over.clone()))
-            .collect();
-        let sending: Vec<Sending> = (senders.into_iter().enumerate())
-            .map(|(number, connection)| Sending::new(&shared, number, connection))
-            .collect();
-        let received = spread(receiving, Receiving::run)?;
-        let sent = spread(sending, Sending::run)?;
+        let receiving = (0..receivers).map(|number| seat(number, &target.addresses[number / self.receivers]));
+        let received = spread(receiving.collect(), receiver::run)?;
+        let sending = (0..self.senders).map(|number| seat(number, &target.addresses[number % daemons]));
+        let sent = spread(sending.collect(), sender::run)?;
+        drop(ready);
+        let mut missing = receivers + self.senders;
+        while let Some(()) = readiness.recv().await {
+            missing -= 1;
+        }
+        if missing > 0 {
+            // The others end as well, and the error comes out below.
+            shared.stopping.store(true, Ordering::Relaxed);
+            shared.over.cancel();
+        }
+        shared.begin();
+        if missing > 0 {
+            gather(received).await?;
+            gather(sent).await?;
+            bail!("{missing} sessions of the load did not open");
+        }
 
         tokio::time::sleep(self.warm_up).await;
         let before = Used::now(target);
@@ -174,33 +231,9 @@ impl Load {
 
         let pings = gather(sent).await?;
         await_arrival(&shared).await;
-        over.cancel();
+        shared.over.cancel();
         let received = gather(received).await?;
         self.sum_up(&shared, &received, &pings, &before, &after)
-    }
-
-    async fn join(
-        &self,
-        shared: &Shared,
-        senders: &[Connection],
-        receivers: &[Connection],
-    ) -> anyhow::Result<()> {
-        let mut joins = Vec::new();
-        for receiver in receivers {
-            for group in 0..self.groups {
-                joins.push(receiver.sender.join(&shared.group(group))?);
-            }
-            // Requests that wait are limited; these are effective soon.
-            for join in joins.drain(..) {
-                join.await?;
-            }
-        }
-        if matches!(self.pace, Pace::InFlight(_)) {
-            for (number, sender) in senders.iter().enumerate() {
-                sender.sender.join(&shared.group(number))?.await?;
-            }
-        }
-        Ok(())
     }
 
     fn sum_up(

@@ -1,23 +1,12 @@
 //! A program that receives: it checks every message and measures how long it took.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use anyhow::{Context, bail};
 use hdrhistogram::Histogram;
-use stentor_client::{Connection, Event, Message, Service, TryRecvError};
-use tokio_util::sync::CancellationToken;
+use stentor_client::{Event, Message, Service, TryRecvError};
 
-use super::load::{Shared, histogram};
-
-/// A session that receives.
-#[derive(Debug)]
-pub(super) struct Receiving {
-    shared: Arc<Shared>,
-    number: usize,
-    connection: Connection,
-    over: CancellationToken,
-}
+use super::load::{Seat, Shared, histogram};
 
 /// What one receiver got.
 #[derive(Debug)]
@@ -40,48 +29,40 @@ pub(super) struct Received {
 /// The clock is read again after so many messages that came together.
 const CLOCK_EVERY: u32 = 16;
 
-impl Receiving {
-    pub(super) fn new(
-        shared: &Arc<Shared>,
-        number: usize,
-        connection: Connection,
-        over: CancellationToken,
-    ) -> Self {
-        Self { shared: Arc::clone(shared), number, connection, over }
-    }
-
-    /// Receives until it is over.
-    pub(super) async fn run(self) -> anyhow::Result<Received> {
-        let Self { shared, number, connection, over } = self;
-        let (sender, mut receiver) = connection.split();
-        let mut received = Received::new(&shared)?;
-        let counter = &shared.received[number];
+/// Receives until it is over.
+pub(super) async fn run(seat: Seat) -> anyhow::Result<Received> {
+    let groups = 0..seat.groups();
+    let (shared, number, connection) = seat.open(groups).await?;
+    let (sender, mut receiver) = connection.split();
+    let mut received = Received::new(&shared)?;
+    let counter = &shared.received[number];
+    loop {
+        let event = tokio::select! {
+            biased;
+            event = receiver.recv() => event?.context("the daemon closed the session of a receiver")?,
+            () = shared.over.cancelled() => break,
+        };
+        let (mut now, mut unread_clock) = (shared.now(), 0);
+        received.take(&shared, event, now);
         loop {
-            let event = tokio::select! {
-                biased;
-                event = receiver.recv() => event?.context("the daemon closed the session of a receiver")?,
-                () = over.cancelled() => break,
-            };
-            let (mut now, mut unread_clock) = (shared.now(), 0);
-            received.take(&shared, event, now);
-            loop {
-                match receiver.try_recv() {
-                    Ok(event) => {
-                        unread_clock += 1;
-                        if unread_clock == CLOCK_EVERY {
-                            (now, unread_clock) = (shared.now(), 0);
-                        }
-                        received.take(&shared, event, now);
+            match receiver.try_recv() {
+                Ok(event) => {
+                    unread_clock += 1;
+                    if unread_clock == CLOCK_EVERY {
+                        (now, unread_clock) = (shared.now(), 0);
                     }
-                    Err(TryRecvError::Empty) => break,
-                    Err(error) => bail!("a receiver: {error}"),
+                    received.take(&shared, event, now);
                 }
+                Err(TryRecvError::Empty) => break,
+                Err(error) => bail!("a receiver: {error}"),
             }
-            counter.store(received.count, Ordering::Relaxed);
         }
-        sender.close().await?;
-        Ok(received)
+        counter.store(received.count, Ordering::Relaxed);
     }
+    // Others that leave are of no interest any more, and many.
+    drop(receiver);
+    sender.close().await?;
+    Ok(received)
 }
 
 impl Received {

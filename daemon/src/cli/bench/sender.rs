@@ -8,13 +8,13 @@ use anyhow::{Context, bail};
 use hdrhistogram::Histogram;
 use stentor_client::{Connection, Event, Receiver, SendOptions, Sender, TryRecvError};
 
-use super::load::{Pace, Shared, histogram};
+use super::load::{Pace, Seat, Shared, histogram};
 use super::receiver::{read_head, write_head};
 use super::timer::Timer;
 
 /// A session that sends.
 #[derive(Debug)]
-pub(super) struct Sending {
+struct Sending {
     shared: Arc<Shared>,
     number: usize,
     sender: Sender,
@@ -33,8 +33,16 @@ const PAUSE_MIN: Duration = Duration::from_micros(50);
 /// After so many messages it looks whether they follow.
 const LOOK_EVERY: u64 = 32;
 
+/// Sends until it is told to stop; gives how long its own messages took, in closed loop.
+pub(super) async fn run(seat: Seat) -> anyhow::Result<Histogram<u64>> {
+    // In closed loop its own messages tell it when to go on.
+    let own = seat.own_group();
+    let (shared, number, connection) = seat.open(own).await?;
+    Sending::new(&shared, number, connection).run().await
+}
+
 impl Sending {
-    pub(super) fn new(shared: &Arc<Shared>, number: usize, connection: Connection) -> Self {
+    fn new(shared: &Arc<Shared>, number: usize, connection: Connection) -> Self {
         let (sender, receiver) = connection.split();
         let tag = u16::try_from(number).unwrap_or(u16::MAX);
         Self {
@@ -49,14 +57,14 @@ impl Sending {
         }
     }
 
-    /// Sends until it is told to stop; gives how long its own messages took, in closed loop.
-    pub(super) async fn run(mut self) -> anyhow::Result<Histogram<u64>> {
+    async fn run(mut self) -> anyhow::Result<Histogram<u64>> {
         let mut pings = histogram()?;
         match self.shared.load.pace {
             Pace::FlatOut => self.flat_out().await?,
             Pace::Rate(rate) => self.at_rate(rate).await?,
             Pace::InFlight(limit) => self.in_flight(limit, &mut pings).await?,
         }
+        drop(self.receiver);
         self.sender.close().await?;
         Ok(pings)
     }
