@@ -12,6 +12,7 @@ pub mod log;
 pub mod members;
 pub mod payload;
 pub mod peer;
+pub mod peers;
 pub mod process;
 pub mod proxy;
 pub mod raw;
