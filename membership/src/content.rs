@@ -134,8 +134,7 @@ impl Content {
     /// # Errors
     /// [`ContentError`] if they are not what [`Content::new`] makes.
     pub fn parse(encoded: Bytes) -> Result<Self, ContentError> {
-        let first = *encoded.first().ok_or(ContentError::Malformed)?;
-        let count = usize::from(first & !WITH_ATTRIBUTES);
+        let (count, _) = Self::count(*encoded.first().ok_or(ContentError::Malformed)?);
         if !(1..=Self::MAX_TARGETS).contains(&count) {
             return Err(ContentError::Targets(count));
         }
@@ -148,13 +147,18 @@ impl Content {
         Self::with_known_targets(encoded, at)
     }
 
+    /// What the first byte says: how many destinations follow, and whether there are attributes.
+    pub(crate) fn count(first: u8) -> (usize, bool) {
+        (usize::from(first & !WITH_ATTRIBUTES), first & WITH_ATTRIBUTES != 0)
+    }
+
     /// Bytes whose first `tag_at` are known to be a count and as many valid destinations.
     ///
     /// # Errors
     /// [`ContentError`] if what follows them is not what [`Content::new`] makes.
     pub(crate) fn with_known_targets(encoded: Bytes, tag_at: usize) -> Result<Self, ContentError> {
         let mut payload_at = tag_at + 2;
-        if encoded.first().is_some_and(|first| first & WITH_ATTRIBUTES != 0) {
+        if encoded.first().is_some_and(|first| Self::count(*first).1) {
             let length = encoded.get(payload_at..payload_at + 2).ok_or(ContentError::Malformed)?;
             let length = usize::from(u16::from_le_bytes([length[0], length[1]]));
             if length > Self::MAX_ATTRIBUTES {

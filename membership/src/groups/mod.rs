@@ -147,8 +147,9 @@ impl Groups {
         from: DaemonId,
         delivery: Delivery,
     ) -> Result<Option<Event>, Delivery> {
+        let complete = self.is_complete();
         let route = self.routes.find(from, delivery.lane, &delivery.body);
-        let Some(route) = route.filter(|_| self.is_complete()) else { return Err(delivery) };
+        let Some(route) = route.filter(|_| complete) else { return Err(delivery) };
         let Some(content) = route.content(delivery.body) else { return Ok(None) };
         self.delivered += 1;
         if route.receivers.is_empty() {

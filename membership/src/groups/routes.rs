@@ -1,6 +1,7 @@
 //! Where the messages of the last senders went. A sender mostly sends to the same groups again and again: what its
 //! messages begin with then says who gets them, without another look at names and groups.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
@@ -8,15 +9,17 @@ use bytes::{Buf, Bytes};
 use crate::content::Content;
 use crate::id::{DaemonId, MemberName, SessionId};
 
-/// So many senders are remembered.
-const REMEMBERED: usize = 8;
+/// So many routes are remembered. With more in use, all are found anew now and then.
+const REMEMBERED: usize = 256;
 
 /// The last routes. Whatever changes a group or a session has to [`clear`](Self::clear) them.
 #[derive(Debug, Default)]
 pub(super) struct Routes {
     routes: Vec<Route>,
-    /// The place that the next one takes.
-    next: usize,
+    /// By what messages begin with: the places of the routes. Sessions of several daemons may have the same name.
+    by_prefix: BTreeMap<Arc<[u8]>, Vec<usize>>,
+    /// The place of the last one: mostly the next message takes it as well.
+    last: usize,
 }
 
 /// Where one sender's messages to the same destinations go.
@@ -25,7 +28,7 @@ pub(super) struct Route {
     from: DaemonId,
     lane: u32,
     /// What its messages begin with: the body, and the destinations of the content.
-    prefix: Box<[u8]>,
+    prefix: Arc<[u8]>,
     /// Where the content begins.
     content_at: usize,
     /// Who sends.
@@ -35,6 +38,10 @@ pub(super) struct Route {
 }
 
 impl Route {
+    fn fits(&self, from: DaemonId, lane: u32, message: &[u8]) -> bool {
+        self.lane == lane && self.from == from && message.starts_with(&self.prefix)
+    }
+
     /// The content of a message that takes this route, if it is one.
     pub(super) fn content(&self, mut message: Bytes) -> Option<Content> {
         message.advance(self.content_at);
@@ -44,10 +51,12 @@ impl Route {
 
 impl Routes {
     /// The route of a message.
-    pub(super) fn find(&self, from: DaemonId, lane: u32, message: &Bytes) -> Option<&Route> {
-        let fits =
-            |route: &&Route| route.lane == lane && route.from == from && message.starts_with(&route.prefix);
-        self.routes.iter().find(fits)
+    pub(super) fn find(&mut self, from: DaemonId, lane: u32, message: &[u8]) -> Option<&Route> {
+        if !self.routes.get(self.last)?.fits(from, lane, message) {
+            let places = self.by_prefix.get(prefix_of(message)?)?;
+            self.last = *places.iter().find(|&&place| self.routes[place].fits(from, lane, message))?;
+        }
+        self.routes.get(self.last)
     }
 
     /// Remembers where a message went.
@@ -59,15 +68,15 @@ impl Routes {
         sender: MemberName,
         receivers: &Arc<[SessionId]>,
     ) {
-        let content_at = message.len() - content.encoded().len();
-        let prefix = message[..content_at + content.targets_len()].into();
-        let route = Route { from, lane, prefix, content_at, sender, receivers: receivers.clone() };
-        if self.routes.len() < REMEMBERED {
-            self.routes.push(route);
-        } else {
-            self.routes[self.next] = route;
-            self.next = (self.next + 1) % REMEMBERED;
+        if self.routes.len() >= REMEMBERED {
+            self.routes.clear();
+            self.by_prefix.clear();
         }
+        let content_at = message.len() - content.encoded().len();
+        let prefix: Arc<[u8]> = message[..content_at + content.targets_len()].into();
+        self.last = self.routes.len();
+        self.by_prefix.entry(prefix.clone()).or_default().push(self.last);
+        self.routes.push(Route { from, lane, prefix, content_at, sender, receivers: receivers.clone() });
     }
 
     /// Forgets all.
@@ -76,6 +85,72 @@ impl Routes {
             return;
         }
         self.routes.clear();
-        self.next = 0;
+        self.by_prefix.clear();
+    }
+}
+
+/// What a multicast begins with, up to the end of its destinations: found by the lengths in it, and not checked, since
+/// it only serves to look for what was checked.
+fn prefix_of(message: &[u8]) -> Option<&[u8]> {
+    // The kind of the body, the length of the sender's name, the name, whether it wants a copy.
+    let content_at = 3 + usize::from(*message.get(1)?);
+    let (targets, _) = Content::count(*message.get(content_at)?);
+    let mut end = content_at + 1;
+    for _ in 0..targets {
+        end += 1 + usize::from(*message.get(end)?);
+    }
+    message.get(..end)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::groups::Body;
+
+    fn daemon(number: u64) -> DaemonId {
+        DaemonId { name: "d".parse().unwrap(), incarnation: number }
+    }
+
+    fn message(sender: &str, discard_self: bool, targets: &[String]) -> (Bytes, Content) {
+        let body = Body::Multicast { sender: sender.parse().unwrap(), discard_self }.encode();
+        let content = Content::new(targets, 7, b"text").unwrap();
+        ([body, content.encoded().clone()].concat().into(), content)
+    }
+
+    proptest! {
+        /// Routes of a few senders to a few destinations, more than are remembered.
+        #[test]
+        fn a_route_that_is_found_is_the_one_that_was_remembered(
+            steps in prop::collection::vec((0..2_u64, 1..3_u32, "[ab]{1,2}", any::<bool>(), prop::collection::vec("[gh]{1,3}", 1..3)), 1..400),
+        ) {
+            let mut routes = Routes::default();
+            for (from, lane, sender, discard_self, targets) in steps {
+                let (message, content) = message(&sender, discard_self, &targets);
+                let member = MemberName { daemon: daemon(from).name, session: sender.parse().unwrap() };
+                // Stands for the whole route.
+                let receivers: Arc<[SessionId]> = [SessionId(lane + 10 * u32::try_from(from).unwrap())].into();
+                let Some(route) = routes.find(daemon(from), lane, &message) else {
+                    routes.remember((daemon(from), lane), &message, &content, member, &receivers);
+                    let found = routes.find(daemon(from), lane, &message).map(|route| route.sender);
+                    prop_assert_eq!(found, Some(member));
+                    continue;
+                };
+                prop_assert_eq!((route.sender, &route.receivers), (member, &receivers));
+                prop_assert_eq!(route.content(message), Some(content));
+                prop_assert!(routes.routes.len() <= REMEMBERED);
+            }
+        }
+
+        #[test]
+        fn arbitrary_bytes_have_no_route(bytes: Vec<u8>) {
+            let (first, content) = message("a", false, &["g".to_owned()]);
+            let mut routes = Routes::default();
+            let member = MemberName { daemon: daemon(0).name, session: "a".parse().unwrap() };
+            routes.remember((daemon(0), 1), &first, &content, member, &Arc::default());
+            prop_assume!(!bytes.starts_with(&first[..first.len() - 4]));
+            prop_assert!(routes.find(daemon(0), 1, &bytes).is_none());
+        }
     }
 }
