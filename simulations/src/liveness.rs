@@ -59,24 +59,35 @@ impl Cluster {
         }
     }
 
-    /// The network stays as it is for a while: the views that form must last.
+    /// The network stays as it is for a while: views must form that last. What looks like rest may not be it yet: a
+    /// proposal may be on its way that is made of what was so before.
     fn endure(&mut self) -> bool {
         self.note(format_args!("THE NETWORK STAYS AS IT IS"));
         self.run_until(self.schedule.now() + self.options.network.idle_timeout * 2);
-        if !self.wait(self.schedule.now(), Self::not_at_rest) {
-            return false;
-        }
-        let views = self.views();
-        self.run_until(self.schedule.now() + self.options.node.suspect_after_max * 3);
-        if self.views() != views && self.broken.is_none() {
+        let began = self.schedule.now();
+        loop {
+            if !self.wait(began, Self::not_at_rest) {
+                return false;
+            }
+            let views = self.views();
+            self.run_until(self.schedule.now() + self.options.node.suspect_after_max * 3);
+            if self.broken.is_some() {
+                return false;
+            }
+            if self.views() == views {
+                return true;
+            }
+            if self.schedule.now() < began + self.options.patience {
+                continue;
+            }
             let text = format!(
                 "views change although the network stays as it is: {views:?}, later {:?}{}",
                 self.views(),
                 self.status()
             );
             self.broken = Some(Violation { promise: PROMISE, text });
+            return false;
         }
-        self.broken.is_none()
     }
 
     /// Why the daemons are not in as few lasting views as the network allows.
