@@ -115,17 +115,17 @@ impl Process {
         }
     }
 
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The CPU time that it has used.
     ///
     /// # Errors
     /// If it has ended.
     pub fn cpu(&self) -> Result<Duration> {
-        let stat = fs::read_to_string(self.proc("stat"))?;
-        let fields = fields(&stat);
-        // utime and stime are fields 14 and 15 of proc(5), the state is field 3.
-        let ticks = |field: usize| fields.get(field - 3).and_then(|text| text.parse::<u32>().ok());
-        let (user, system) = (ticks(14).context("no utime")?, ticks(15).context("no stime")?);
-        Ok(Duration::from_secs_f64((f64::from(user) + f64::from(system)) / TICKS))
+        cpu(self.id())
     }
 
     /// The memory that it holds now, in bytes.
@@ -161,6 +161,19 @@ impl Drop for Process {
         // It may have ended by itself.
         let _ = self.kill();
     }
+}
+
+/// The CPU time that the process with this number has used.
+///
+/// # Errors
+/// If it has ended.
+pub fn cpu(pid: u32) -> Result<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let fields = fields(&stat);
+    // utime and stime are fields 14 and 15 of proc(5), the state is field 3.
+    let ticks = |field: usize| fields.get(field - 3).and_then(|text| text.parse::<u32>().ok());
+    let (user, system) = (ticks(14).context("no utime")?, ticks(15).context("no stime")?);
+    Ok(Duration::from_secs_f64((f64::from(user) + f64::from(system)) / TICKS))
 }
 
 /// The fields of `/proc/PID/stat` from the state on, behind the name, which may hold anything.
