@@ -24,6 +24,7 @@ impl Results {
         json!({
             "rounds": self.rounds(),
             "duration_s": self.span.as_secs_f64(),
+            "load_average_before": self.load_before,
             "systems": systems,
             "failures": failures,
             "rows": self.rows().into_iter().map(|row| self.row(row)).collect::<Vec<_>>(),
@@ -69,7 +70,7 @@ mod tests {
     #[test]
     fn the_object_tells_everything() {
         let object = results().json();
-        assert_eq!(object["rounds"], 3);
+        assert_eq!((&object["rounds"], &object["load_average_before"]), (&json!(3), &json!(0.25)));
         assert_eq!(object["systems"][0]["name"], "stentor");
         assert_eq!(
             object["systems"][2],

@@ -39,16 +39,19 @@ pub struct Results {
     pub left_out: Vec<(Kind, String)>,
     /// What went wrong, in words.
     pub failures: Vec<(Kind, String)>,
+    /// How many threads wanted a processor before it began, in the mean of a minute.
+    pub load_before: f64,
     rounds: Vec<BTreeMap<(Kind, Row), f64>>,
 }
 
 impl Results {
-    pub(super) fn new(span: Duration) -> Self {
+    pub(super) fn new(span: Duration, load_before: f64) -> Self {
         Self {
             span,
             versions: BTreeMap::new(),
             left_out: Vec::new(),
             failures: Vec::new(),
+            load_before,
             rounds: Vec::new(),
         }
     }
@@ -111,7 +114,7 @@ pub(super) mod tests {
 
     /// Three rounds, in the second of which everything is slower, and NATS fails in the third.
     pub(crate) fn results() -> Results {
-        let mut results = Results::new(Duration::from_secs(3));
+        let mut results = Results::new(Duration::from_secs(3), 0.25);
         for (kind, version) in [(Kind::Stentor, "stentor 0.1.0"), (Kind::Nats, "nats-server: v2.9.10")] {
             results.versions.insert(kind, version.to_owned());
         }
@@ -143,7 +146,7 @@ pub(super) mod tests {
 
     #[test]
     fn nothing_is_never_divided_by() {
-        let mut results = Results::new(Duration::ZERO);
+        let mut results = Results::new(Duration::ZERO, 0.0);
         results.next_round();
         results.add(Kind::Stentor, RATE.load, vec![(Quantity::Rate, 1.0)]);
         results.add(Kind::Nats, RATE.load, vec![(Quantity::Rate, 0.0)]);

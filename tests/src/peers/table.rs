@@ -22,6 +22,9 @@ pub(super) fn short(value: f64) -> String {
     format!("{value:.digits$}{letter}")
 }
 
+/// A machine with a higher load was not idle.
+const IDLE: f64 = 0.5;
+
 /// Parts of the table, each with its heading and the quantity; `Alone` is a part of its own.
 const PARTS: [(&str, Quantity); 3] = [
     ("messages a second at the slowest receiver", Quantity::Rate),
@@ -77,6 +80,15 @@ impl Results {
         for (kind, version) in &self.versions {
             // Writing to memory does not fail.
             let _ = writeln!(text, "{kind}: {version}; {}", kind.about());
+        }
+        if self.load_before > IDLE {
+            // Writing to memory does not fail.
+            let _ = writeln!(
+                text,
+                "\nThe machine was busy before (load {:.1}): absolute figures say little, and who passes a message through \
+                 more hands loses more.",
+                self.load_before
+            );
         }
         text.push('\n');
         text
@@ -207,6 +219,10 @@ mod tests {
         ] {
             assert!(text.contains(line), "no {line:?} in\n{text}");
         }
+        assert!(!text.contains("busy"), "{text}");
+        let mut busy = results();
+        busy.load_before = 5.08;
+        assert!(busy.text().contains("busy before (load 5.1)"));
         assert!(!text.contains("lost messages") && !text.contains("stentor alone"), "{text}");
     }
 }
