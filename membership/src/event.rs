@@ -10,8 +10,8 @@ use crate::name::GroupName;
 use crate::service::Service;
 use crate::view::View;
 
-/// Queues of events keep room for so many while nothing happens. A burst may make them much larger: a whole window of
-/// small messages can become due at once.
+/// Queues of events, and of messages that are due, keep room for so many while nothing happens. A burst may make them much
+/// larger: a whole window of small messages can become due at once.
 pub(crate) const IDLE_EVENTS: usize = 1024;
 
 /// How a frame travels.

@@ -248,6 +248,7 @@ impl Node {
             // Now and then, and not after every burst: under load the next one needs it again.
             self.events.shrink_to(IDLE_EVENTS);
             self.groups.shrink();
+            self.ordering.shrink();
         }
         self.agreement.handle_timeout(&mut self.ordering, self.now);
         self.settle();

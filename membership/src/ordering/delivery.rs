@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::Bytes;
 
 use super::retention::{Body, Entry, EntryState, Retention, Stored};
+use crate::event::IDLE_EVENTS;
 use crate::id::Position;
 use crate::service::Service;
 
@@ -48,6 +49,11 @@ impl Delivering {
     /// The next message that is due.
     pub(crate) fn next(&mut self) -> Option<Delivery> {
         self.due.pop_front()
+    }
+
+    /// Gives back the memory of a burst.
+    pub(crate) fn shrink(&mut self) {
+        self.due.shrink_to(IDLE_EVENTS);
     }
 
     /// Messages discarded at the end of the view.

@@ -153,6 +153,11 @@ impl Ordering {
         ranks.map(|rank| self.member(rank))
     }
 
+    /// Gives back the memory of a burst.
+    pub(crate) fn shrink(&mut self) {
+        self.delivering.shrink();
+    }
+
     /// The next message that is due.
     pub(crate) fn next_delivery(&mut self) -> Option<Delivery> {
         self.delivering.next()
