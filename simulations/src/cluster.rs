@@ -68,6 +68,7 @@ pub(crate) struct Cluster {
     /// By pair of hosts, the dialer first: the last link, and whether a dial is planned.
     pairs: BTreeMap<(usize, usize), Pair>,
     steps: u64,
+    steps_max: u64,
     /// Frames sent on streams.
     pub(crate) streamed: u64,
 }
@@ -80,6 +81,8 @@ struct Pair {
 
 /// A run that takes more steps than this does not come to rest.
 const STEPS_MAX: u64 = 5_000_000;
+/// In a large cluster heartbeats alone take more: so many steps for each pair of daemons, each way.
+const STEPS_MAX_PER_PAIR: u64 = 3_000;
 
 impl Cluster {
     pub(crate) fn new(options: Options, trace: Trace, chronicle: Chronicle) -> Result<Self, String> {
@@ -110,6 +113,7 @@ impl Cluster {
             host_of: Vec::new(),
             pairs,
             steps: 0,
+            steps_max: STEPS_MAX.max((options.daemons as u64).pow(2) * STEPS_MAX_PER_PAIR),
             streamed: 0,
             options,
         })
@@ -120,8 +124,8 @@ impl Cluster {
         while self.broken.is_none() {
             let Some(task) = self.schedule.next(end) else { return };
             self.steps += 1;
-            if self.steps > STEPS_MAX {
-                self.fail(format!("the run does not come to rest: {STEPS_MAX} steps"));
+            if self.steps > self.steps_max {
+                self.fail(format!("the run does not come to rest: {} steps", self.steps_max));
                 return;
             }
             self.perform(task);
