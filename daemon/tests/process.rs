@@ -295,3 +295,46 @@ async fn the_log_can_be_json_and_a_wrong_filter_is_refused() {
     }
     refused(&["daemon", "--log", "loud,,="], &["--log", "loud", "info"]);
 }
+
+#[tokio::test]
+async fn it_takes_the_open_files_that_the_system_lets_it_have() {
+    let dir = TempDir::new().unwrap();
+    let log = dir.path().join("log");
+    let limited = format!("ulimit -Sn 32; ulimit -Hn 96; exec {} daemon", env!("CARGO_BIN_EXE_stentor"));
+    let mut command = Command::new("sh");
+    command.args(["-c", &limited]).env("XDG_RUNTIME_DIR", dir.path()).env_remove("RUST_LOG");
+    let child = command.stderr(fs::File::create(&log).unwrap()).spawn().unwrap();
+    let daemon = Daemon { child, socket: dir.path().join("stentor/stentor.sock"), log };
+    // More than the lower limit, fewer than the higher one.
+    let mut sessions = Vec::new();
+    for _ in 0..64 {
+        sessions.push(daemon.connect().await);
+    }
+    assert!(
+        fs::read_to_string(&daemon.log).unwrap().contains("fewer open files than [clients] max_sessions")
+    );
+    // Beyond the higher one somebody waits at the door, and the others are served.
+    let address = Address::Unix(daemon.socket.clone());
+    let mut waiting: Vec<_> = (0..64)
+        .map(|_| {
+            tokio::spawn({
+                let address = address.clone();
+                async move { Connection::connect(&address).await }
+            })
+        })
+        .collect();
+    let until = Instant::now() + LIMIT;
+    while !fs::read_to_string(&daemon.log).unwrap().contains("limit of open files too low") {
+        assert!(Instant::now() < until, "nobody is kept waiting");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let (sender, receiver) = &mut sessions[0];
+    sender.join("g").unwrap().await.unwrap();
+    sender.multicast(&["g"], Service::Agreed, "served").await.unwrap();
+    assert_eq!(payload(receiver).await, b"served");
+    // Those who wait get in as others go.
+    sessions.clear();
+    for connection in waiting.drain(..) {
+        connection.await.unwrap().unwrap();
+    }
+}

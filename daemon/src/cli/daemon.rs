@@ -9,9 +9,10 @@ use clap::Args;
 use rand::RngExt;
 use stentor_membership::DaemonId;
 use tokio::sync::mpsc;
-use tracing::info;
+use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
+use super::open_files::raise_limit;
 use crate::config::{Config, Network};
 use crate::driver::inbox::{self, Input};
 use crate::driver::{self, Driver};
@@ -77,6 +78,7 @@ pub(crate) fn run(args: DaemonArgs) -> anyhow::Result<()> {
         writeln!(std::io::stdout(), "the configuration is good: {}", summary(&config))?;
         return Ok(());
     }
+    check_open_files(config.membership.max_sessions);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -114,6 +116,22 @@ fn check_socket(config: &Config) -> anyhow::Result<()> {
         anyhow::ensure!(meta.is_dir(), "[clients] socket: {} is no directory", directory.display());
     }
     Ok(())
+}
+
+/// Files that a daemon has open beside those of its sessions.
+const OWN_FILES: u64 = 64;
+
+/// Every session needs a socket.
+fn check_open_files(max_sessions: usize) {
+    let needed = u64::try_from(max_sessions).unwrap_or(u64::MAX).saturating_add(OWN_FILES);
+    if let Some(limit) = raise_limit().filter(|limit| *limit < needed) {
+        warn!(
+            limit,
+            needed,
+            "the system allows fewer open files than [clients] max_sessions needs: raise its limit (ulimit -n, or \
+             LimitNOFILE= of systemd)"
+        );
+    }
 }
 
 /// How long closing connections may take, on either side of the daemon.

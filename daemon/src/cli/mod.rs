@@ -9,6 +9,7 @@ mod import_spread;
 pub(crate) mod init;
 mod input;
 mod join;
+mod open_files;
 mod output;
 mod send;
 mod session;
