@@ -63,6 +63,20 @@ fn a_rate_is_kept_and_one_in_flight_is_a_ping() {
 }
 
 #[test]
+fn others_are_there_beside_the_load() {
+    let apart = ["--daemons", "2", "--bystanders", "20", "--groups", "300", "--in-flight", "1"];
+    let report = json(&[&apart[..], &["--bulk", "1MiB"]].concat());
+    assert_eq!((&report["correct"], &report["bystanders_per_daemon"]), (&true.into(), &20.into()));
+    assert_eq!((&report["groups"], &report["bulk"]), (&300.into(), &(1 << 20).into()));
+    assert!(number(&report, "/bulk_mb_per_s") > 1.0 && number(&report, "/msgs_per_s") > 1.0, "{report}");
+    let opening = number(&report, "/opening_s");
+    assert!(0.0 < opening && opening < 20.0, "{report}");
+    let none = json(&["--daemons", "1"]);
+    assert_eq!(none["bulk_mb_per_s"], Value::Null);
+    assert!(number(&none, "/opening_s") < opening);
+}
+
+#[test]
 fn a_page_has_its_plots_and_needs_nothing_else() {
     let directory = TempDir::new().unwrap();
     let file = directory.path().join("bench.html");
@@ -76,8 +90,12 @@ fn a_page_has_its_plots_and_needs_nothing_else() {
     );
     let page = std::fs::read_to_string(file).unwrap();
     assert!(page.starts_with("<!DOCTYPE html>") && page.trim_end().ends_with("</html>"));
-    assert_eq!(page.matches("<svg").count(), 3);
-    assert_eq!(page.matches("<polyline").count(), 7, "two distributions, two throughputs, three latencies");
+    assert_eq!(page.matches("<svg").count(), 4);
+    assert_eq!(
+        page.matches("<polyline").count(),
+        8,
+        "two distributions, two throughputs, three latencies, memory"
+    );
     assert!(!page.contains("http") && !page.contains("<script") && !page.contains("NaN"));
 }
 
@@ -86,6 +104,8 @@ fn what_cannot_be_measured_is_refused() {
     for (args, texts) in [
         (&["--size", "8"][..], &["--size is 8 bytes", "at least 16"][..]),
         (&["--size", "17MiB"], &["--size is 17825792 bytes", "no more than"]),
+        (&["--bulk", "15"], &["--bulk is 15 bytes", "at least 16"]),
+        (&["--bulk", "17MiB"], &["--bulk is 17825792 bytes", "no more than"]),
         (&["--duration", "0s"], &["--duration", "longer"]),
         (&["--connect", "unix:/nowhere/x.sock"], &["/nowhere/x.sock"]),
         (

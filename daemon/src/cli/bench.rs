@@ -1,10 +1,14 @@
 //! `stentor bench`: how many messages a second, and how long one takes.
 
+mod bystander;
 mod load;
 mod page;
 mod receiver;
 mod report;
+mod seat;
 mod sender;
+mod shared;
+mod threads;
 mod timer;
 mod usage;
 
@@ -19,6 +23,7 @@ use stentor_client::{Address, Connection, Service};
 use self::load::{Load, Pace, Target};
 use self::report::{Report, Summary};
 use super::cluster::Cluster;
+use super::open_files::raise_limit;
 use super::output::print;
 use super::session::stop;
 use crate::config::units::Size;
@@ -42,11 +47,18 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=2000))]
     receivers: u16,
     /// How many groups the senders share; receivers join all of them.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=10_000))]
-    groups: u16,
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    groups: u32,
+    /// How many more programs at each daemon are in a group of their own, in which nobody sends.
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=5000))]
+    bystanders: u16,
     /// Bytes of a message, 16 or more; with a unit, as in 8KiB.
     #[arg(long, value_name = "SIZE", default_value = "64")]
     size: Size,
+    /// One more program at the first daemon sends messages of so many bytes, as fast as its receivers follow, one at
+    /// each daemon; they are not counted among the others.
+    #[arg(long, value_name = "SIZE")]
+    bulk: Option<Size>,
     /// The service level.
     #[arg(long, value_name = "LEVEL", default_value = "agreed")]
     service: Service,
@@ -86,6 +98,8 @@ pub(crate) async fn run(args: BenchArgs) -> anyhow::Result<()> {
 
 async fn bench(args: BenchArgs) -> anyhow::Result<()> {
     let load = args.load()?;
+    // Each session needs a socket; what does not fit fails and says why.
+    raise_limit();
     let mut cluster = None;
     let target = if args.connect.is_empty() {
         let names: Vec<String> = (0..args.daemons).map(|number| format!("d{number}")).collect();
@@ -104,8 +118,10 @@ async fn bench(args: BenchArgs) -> anyhow::Result<()> {
         Target { addresses: args.connect.clone(), pids: Vec::new() }
     };
     let limit = largest(&target).await?;
-    if load.size > limit {
-        bail!("--size is {} bytes, the daemon takes no more than {limit}", load.size);
+    for (option, size) in [("--size", Some(load.size)), ("--bulk", load.bulk)] {
+        if let Some(size) = size.filter(|size| *size > limit) {
+            bail!("{option} is {size} bytes, the daemon takes no more than {limit}");
+        }
     }
     let plan = Plan::new(&load, args.repeat, args.html.is_some());
     let report = plan.measure(&target).await?;
@@ -132,9 +148,11 @@ async fn largest(target: &Target) -> anyhow::Result<usize> {
 
 impl BenchArgs {
     fn load(&self) -> anyhow::Result<Load> {
-        let Size(size) = self.size;
-        if size < SIZE_MIN {
-            bail!("--size is {size} bytes, at least {SIZE_MIN} are needed for a number and a time");
+        let (Size(size), bulk) = (self.size, self.bulk.map(|Size(bulk)| bulk));
+        for (option, size) in [("--size", Some(size)), ("--bulk", bulk)] {
+            if let Some(size) = size.filter(|size| *size < SIZE_MIN) {
+                bail!("{option} is {size} bytes, at least {SIZE_MIN} are needed for a number and a time");
+            }
         }
         if self.duration.is_zero() {
             bail!("--duration must be longer than nothing");
@@ -145,10 +163,13 @@ impl BenchArgs {
             (None, None) => Pace::FlatOut,
         };
         Ok(Load {
+            name: "bench",
             senders: self.senders.into(),
             receivers: self.receivers.into(),
-            groups: self.groups.into(),
+            groups: usize::try_from(self.groups)?,
+            bystanders: self.bystanders.into(),
             size,
+            bulk,
             service: self.service,
             pace,
             warm_up: self.warm_up,
@@ -165,6 +186,8 @@ struct Plan {
     plots: bool,
 }
 
+/// Each point of a plot is measured for no longer than this.
+const POINT: Duration = Duration::from_secs(3);
 /// Sizes of the plot of throughput.
 const SIZES: [usize; 7] = [64, 200, 1 << 10, 8 << 10, 64 << 10, 256 << 10, 1 << 20];
 /// Loads of the plot of latency, in percent of the highest throughput.
@@ -193,17 +216,18 @@ impl Plan {
             over_load: Vec::new(),
         };
         if self.plots {
+            let point = Load { duration: self.load.duration.min(POINT), ..self.load.clone() };
             for size in SIZES {
                 bar.set_message(format!("{size} bytes"));
-                let load = Load { size, pace: Pace::FlatOut, ..self.load.clone() };
+                let load = Load { size, pace: Pace::FlatOut, ..point.clone() };
                 report.over_size.push(Summary::of(&load, &[load.run(target).await?]));
                 bar.inc(1);
             }
             bar.set_message("one at a time");
-            let load = Load { pace: Pace::InFlight(1), senders: 1, ..self.load.clone() };
+            let load = Load { pace: Pace::InFlight(1), senders: 1, ..point.clone() };
             report.ping = Some(Summary::of(&load, &[load.run(target).await?]));
             bar.inc(1);
-            let load = Load { pace: Pace::FlatOut, ..self.load.clone() };
+            let load = Load { pace: Pace::FlatOut, ..point.clone() };
             let highest = Summary::of(&load, &[load.run(target).await?]).msgs_per_s.median;
             for percent in PERCENTS {
                 bar.set_message(format!("{percent} % of {highest:.0} messages a second"));
@@ -213,7 +237,7 @@ impl Plan {
                     reason = "a rate, not below 1"
                 )]
                 let rate = (highest * percent as f64 / 100.0).max(1.0) as u64;
-                let load = Load { pace: Pace::Rate(rate), ..self.load.clone() };
+                let load = Load { pace: Pace::Rate(rate), ..point.clone() };
                 report.over_load.push(Summary::of(&load, &[load.run(target).await?]));
                 bar.inc(1);
             }

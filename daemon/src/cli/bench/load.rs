@@ -1,29 +1,35 @@
 //! One round: sessions, threads, and what came out.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use hdrhistogram::Histogram;
-use stentor_client::{Address, Connection, Service};
-use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::{LocalSet, spawn_local};
-use tokio_util::sync::CancellationToken;
+use stentor_client::{Address, Service};
+use tokio::sync::mpsc;
 
 use super::receiver::{self, Received};
-use super::sender;
+use super::seat::Seat;
+use super::shared::Shared;
+use super::threads::{gather, spread};
 use super::usage::Usage;
+use super::{bystander, sender};
 
 /// What to send.
 #[derive(Clone, Debug)]
 pub(super) struct Load {
+    /// What its groups are called, before their numbers.
+    pub(super) name: &'static str,
     pub(super) senders: usize,
     /// At each daemon.
     pub(super) receivers: usize,
     pub(super) groups: usize,
+    /// At each daemon: sessions in a group of their own, in which nobody sends.
+    pub(super) bystanders: usize,
     pub(super) size: usize,
+    /// Bytes of the messages that one more sender sends beside all this, flat out, in a group of its own.
+    pub(super) bulk: Option<usize>,
     pub(super) service: Service,
     pub(super) pace: Pace,
     pub(super) warm_up: Duration,
@@ -66,151 +72,71 @@ pub(super) struct Round {
     pub(super) clients_cpu: Duration,
     /// The most memory that a daemon had, if they are ours.
     pub(super) daemon_rss: Option<u64>,
+    /// The memory of the largest daemon at moments of the round, if they are ours.
+    pub(super) memory: Vec<(Duration, u64)>,
+    /// How long it took until all sessions were open and in their groups.
+    pub(super) opening: Duration,
+    /// Bytes a second of the bulk beside it.
+    pub(super) bulk: Option<f64>,
     /// Messages that arrived anywhere while it was measured, over the number of receivers.
     pub(super) measured: f64,
     /// What was wrong with what arrived.
     pub(super) wrong: Option<String>,
 }
 
-/// What the threads of a round share.
-#[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) load: Load,
-    /// Times of messages count from here: when all sessions were there.
-    origin: OnceLock<Instant>,
-    /// Set then.
-    begun: CancellationToken,
-    /// Set when all has arrived.
-    pub(super) over: CancellationToken,
-    /// Messages of all senders so far.
-    pub(super) sent: AtomicU64,
-    /// By receiver: messages so far.
-    pub(super) received: Vec<AtomicU64>,
-    pub(super) stopping: AtomicBool,
-}
-
-/// How far flat-out senders may be ahead of the slowest receiver: less than what a session may leave unread.
-const AHEAD: usize = 24 << 20;
-/// What a message costs in a queue beside its payload.
-const OVERHEAD: usize = 64;
 /// How long nothing may arrive until what is missing is given up.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The same for messages that may be lost.
 const QUIET: Duration = Duration::from_millis(500);
 /// How often it is looked at.
 const LOOK: Duration = Duration::from_millis(5);
-/// No more threads than this for the sessions of either kind.
-const THREADS_MAX: usize = 8;
-
-/// Where a session of the load belongs. It opens on the thread that serves it, as that of a program of its own.
-#[derive(Debug)]
-pub(super) struct Seat {
-    shared: Arc<Shared>,
-    number: usize,
-    address: Address,
-    ready: mpsc::Sender<()>,
-}
-
-impl Seat {
-    /// How many groups there are.
-    pub(super) fn groups(&self) -> usize {
-        self.shared.load.groups
-    }
-
-    /// The group that this sender has to be in to see its own messages, if it waits for them.
-    pub(super) fn own_group(&self) -> Option<usize> {
-        matches!(self.shared.load.pace, Pace::InFlight(_)).then_some(self.number)
-    }
-
-    /// Opens the session, joins some groups, and waits for the others.
-    pub(super) async fn open(
-        self,
-        groups: impl IntoIterator<Item = usize>,
-    ) -> anyhow::Result<(Arc<Shared>, usize, Connection)> {
-        let Self { shared, number, address, ready } = self;
-        let connection = Connection::connect(&address).await?;
-        for group in groups {
-            // Requests that wait are limited; this one is effective soon.
-            connection.sender.join(&shared.group(group))?.await?;
-        }
-        // The round goes on when all have said so, or are gone.
-        let _ = ready.send(()).await;
-        drop(ready);
-        shared.begun.cancelled().await;
-        Ok((shared, number, connection))
-    }
-}
-
-impl Shared {
-    fn new(load: &Load, receivers: usize) -> Self {
-        Self {
-            load: load.clone(),
-            origin: OnceLock::new(),
-            begun: CancellationToken::new(),
-            over: CancellationToken::new(),
-            sent: AtomicU64::new(0),
-            received: (0..receivers).map(|_| AtomicU64::new(0)).collect(),
-            stopping: AtomicBool::new(false),
-        }
-    }
-
-    fn begin(&self) {
-        // Only once.
-        let _ = self.origin.set(Instant::now());
-        self.begun.cancel();
-    }
-
-    /// Whether a flat-out sender has to wait.
-    pub(super) fn is_ahead(&self) -> bool {
-        let slowest = self.received.iter().map(|count| count.load(Ordering::Relaxed)).min().unwrap_or(0);
-        let ahead = self.sent.load(Ordering::Relaxed).saturating_sub(slowest);
-        usize::try_from(ahead).unwrap_or(usize::MAX).saturating_mul(self.load.size + OVERHEAD) > AHEAD
-    }
-
-    /// Nanoseconds since the origin.
-    pub(super) fn now(&self) -> u64 {
-        self.origin.get().map_or(0, |origin| u64::try_from(origin.elapsed().as_nanos()).unwrap_or(u64::MAX))
-    }
-
-    /// The part of the round that is measured.
-    fn window(&self) -> (u64, u64) {
-        let nanos = |span: Duration| u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
-        let from = nanos(self.load.warm_up);
-        (from, from.saturating_add(nanos(self.load.duration)))
-    }
-
-    /// Whether something at this time is measured.
-    pub(super) fn is_measured(&self, nanos: u64) -> bool {
-        let (from, to) = self.window();
-        (from..to).contains(&nanos)
-    }
-
-    /// The name of a group, which no other round has.
-    pub(super) fn group(&self, number: usize) -> String {
-        format!("bench-{}-{}", std::process::id(), number % self.load.groups)
-    }
-}
+/// How often memory is looked at in a round, unless that is more often than the bound below.
+const MEMORY_LOOKS: u32 = 200;
+const MEMORY_PAUSE_MIN: Duration = Duration::from_millis(50);
 
 impl Load {
     /// Runs one round.
     pub(super) async fn run(&self, target: &Target) -> anyhow::Result<Round> {
+        let Some(size) = self.bulk else { return self.run_alone(target).await };
+        let bulk = Self {
+            name: "bulk",
+            senders: 1,
+            receivers: 1,
+            groups: 1,
+            bystanders: 0,
+            size,
+            bulk: None,
+            pace: Pace::FlatOut,
+            ..self.clone()
+        };
+        let (mut round, bulk) = tokio::try_join!(self.run_alone(target), bulk.run_alone(target))?;
+        round.bulk = Some(bulk.msgs_per_s * size as f64);
+        round.wrong = round.wrong.or(bulk.wrong);
+        Ok(round)
+    }
+
+    async fn run_alone(&self, target: &Target) -> anyhow::Result<Round> {
         let daemons = target.addresses.len();
         let receivers = daemons * self.receivers;
+        let bystanders = daemons * self.bystanders;
         let shared = Arc::new(Shared::new(self, receivers));
+        let begin = Instant::now();
         let (ready, mut readiness) = mpsc::channel(1);
-        let seat = |number, address: &Address| {
-            let (shared, address, ready) = (shared.clone(), address.clone(), ready.clone());
-            Seat { shared, number, address, ready }
-        };
+        let seat =
+            |number, address: &Address| Seat::new(shared.clone(), number, address.clone(), ready.clone());
         let receiving = (0..receivers).map(|number| seat(number, &target.addresses[number / self.receivers]));
         let received = spread(receiving.collect(), receiver::run)?;
         let sending = (0..self.senders).map(|number| seat(number, &target.addresses[number % daemons]));
         let sent = spread(sending.collect(), sender::run)?;
+        let standing_by =
+            (0..bystanders).map(|number| seat(number, &target.addresses[number % daemons])).collect();
+        let stood_by = spread(standing_by, bystander::run)?;
         drop(ready);
-        let mut missing = receivers + self.senders;
+        let mut missing = receivers + self.senders + bystanders;
         while let Some(()) = readiness.recv().await {
             missing -= 1;
         }
+        let opening = begin.elapsed();
         if missing > 0 {
             // The others end as well, and the error comes out below.
             shared.stopping.store(true, Ordering::Relaxed);
@@ -220,12 +146,13 @@ impl Load {
         if missing > 0 {
             gather(received).await?;
             gather(sent).await?;
+            gather(stood_by).await?;
             bail!("{missing} sessions of the load did not open");
         }
 
         tokio::time::sleep(self.warm_up).await;
         let before = Used::now(target);
-        tokio::time::sleep(self.duration).await;
+        let memory = self.watch_memory(target).await;
         let after = Used::now(target);
         shared.stopping.store(true, Ordering::Relaxed);
 
@@ -233,7 +160,26 @@ impl Load {
         await_arrival(&shared).await;
         shared.over.cancel();
         let received = gather(received).await?;
-        self.sum_up(&shared, &received, &pings, &before, &after)
+        gather(stood_by).await?;
+        let round = self.sum_up(&shared, &received, &pings, &before, &after)?;
+        Ok(Round { opening, memory, ..round })
+    }
+
+    /// Waits until the round has been measured.
+    async fn watch_memory(&self, target: &Target) -> Vec<(Duration, u64)> {
+        let mut looks = tokio::time::interval((self.duration / MEMORY_LOOKS).max(MEMORY_PAUSE_MIN));
+        let begin = Instant::now();
+        let mut memory = Vec::new();
+        let watch = async {
+            loop {
+                looks.tick().await;
+                let largest = target.pids.iter().map(|pid| Usage::of(*pid).rss).max();
+                memory.extend(largest.map(|rss| (begin.elapsed(), rss)));
+            }
+        };
+        // It is over when the time is, not before.
+        let _over = tokio::time::timeout(self.duration, watch).await;
+        memory
     }
 
     fn sum_up(
@@ -262,6 +208,9 @@ impl Load {
             latency,
             daemons_cpu: own.then(|| cpu(after).saturating_sub(cpu(before))),
             clients_cpu: after.clients.cpu.saturating_sub(before.clients.cpu),
+            memory: Vec::new(),
+            opening: Duration::ZERO,
+            bulk: None,
             daemon_rss: after.daemons.iter().map(|usage| usage.rss_max).max(),
             measured: in_all as f64 / received.len().max(1) as f64,
             wrong: self.find_wrong(shared, received),
@@ -316,58 +265,4 @@ async fn await_arrival(shared: &Shared) {
             quiet_since = (Instant::now(), now);
         }
     }
-}
-
-type Thread<R> = oneshot::Receiver<anyhow::Result<Vec<R>>>;
-
-/// Runs jobs on a few threads, each with a runtime of its own, as programs of their own would.
-fn spread<J, R, F>(jobs: Vec<J>, work: fn(J) -> F) -> anyhow::Result<Vec<Thread<R>>>
-where
-    J: Send + 'static,
-    R: Send + 'static,
-    F: Future<Output = anyhow::Result<R>> + 'static,
-{
-    let mut shares: Vec<Vec<J>> = (0..jobs.len().min(THREADS_MAX)).map(|_| Vec::new()).collect();
-    let count = shares.len();
-    for (number, job) in jobs.into_iter().enumerate() {
-        shares[number % count].push(job);
-    }
-    shares.into_iter().map(|share| start(share, work)).collect()
-}
-
-fn start<J, R, F>(jobs: Vec<J>, work: fn(J) -> F) -> anyhow::Result<Thread<R>>
-where
-    J: Send + 'static,
-    R: Send + 'static,
-    F: Future<Output = anyhow::Result<R>> + 'static,
-{
-    let (report, result) = oneshot::channel();
-    let run = move || {
-        let done = runtime().and_then(|runtime| {
-            LocalSet::new().block_on(&runtime, async {
-                let tasks: Vec<_> = jobs.into_iter().map(|job| spawn_local(work(job))).collect();
-                let mut results = Vec::new();
-                for task in tasks {
-                    results.push(task.await.context("a task of the load ended")??);
-                }
-                Ok(results)
-            })
-        });
-        // Nobody waits for it after a signal.
-        let _ = report.send(done);
-    };
-    std::thread::Builder::new().name("load".to_owned()).spawn(run).context("cannot start a thread")?;
-    Ok(result)
-}
-
-fn runtime() -> anyhow::Result<Runtime> {
-    Ok(Builder::new_current_thread().enable_all().build()?)
-}
-
-async fn gather<R>(threads: Vec<Thread<R>>) -> anyhow::Result<Vec<R>> {
-    let mut all = Vec::new();
-    for thread in threads {
-        all.extend(thread.await.context("a thread of the load ended")??);
-    }
-    Ok(all)
 }

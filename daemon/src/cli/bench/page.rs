@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::load::Round;
 use super::report::{Report, Summary, grouped};
 
 const WIDTH: f64 = 640.0;
@@ -29,7 +30,10 @@ struct Plot {
 /// The page.
 pub(super) fn html(report: &Report) -> String {
     let mut plots = String::new();
-    for plot in [latency(report), throughput(&report.over_size), load(&report.over_load)] {
+    for plot in [latency(report), throughput(&report.over_size), load(&report.over_load)]
+        .into_iter()
+        .chain(report.rounds.first().and_then(memory))
+    {
         plot.draw(&mut plots);
     }
     format!(
@@ -101,6 +105,22 @@ fn load(over_load: &[Summary]) -> Plot {
         lines: vec![line("p50", 0), line("p99", 1), line("p99.9", 2)],
         marks,
     }
+}
+
+/// Of the first round; nothing if the daemons are not ours.
+fn memory(round: &Round) -> Option<Plot> {
+    let points: Vec<_> =
+        round.memory.iter().map(|(at, bytes)| (at.as_secs_f64(), *bytes as f64 / 1e6)).collect();
+    let last = points.last()?.0;
+    let marks = [0.0, 0.25, 0.5, 0.75, 1.0].map(|share| (share * last, format!("{:.1}", share * last)));
+    Some(Plot {
+        title: "Memory of the largest daemon",
+        x: "seconds of the first round",
+        y: "MB",
+        log_x: false,
+        lines: vec![Line { name: "resident".to_owned(), points }],
+        marks: marks.into(),
+    })
 }
 
 fn bytes(size: usize) -> String {

@@ -6,7 +6,9 @@ use anyhow::{Context, bail};
 use hdrhistogram::Histogram;
 use stentor_client::{Event, Message, Service, TryRecvError};
 
-use super::load::{Seat, Shared, histogram};
+use super::load::histogram;
+use super::seat::Seat;
+use super::shared::Shared;
 
 /// What one receiver got.
 #[derive(Debug)]
@@ -31,7 +33,7 @@ const CLOCK_EVERY: u32 = 16;
 
 /// Receives until it is over.
 pub(super) async fn run(seat: Seat) -> anyhow::Result<Received> {
-    let groups = 0..seat.groups();
+    let groups = seat.names(0..seat.groups());
     let (shared, number, connection) = seat.open(groups).await?;
     let (sender, mut receiver) = connection.split();
     let mut received = Received::new(&shared)?;

@@ -44,6 +44,10 @@ pub(super) struct Summary {
     pub(super) clients_cpu: Spread,
     /// MB of the largest daemon.
     pub(super) daemon_rss: Option<Spread>,
+    /// Seconds until all sessions were open.
+    pub(super) opening: Spread,
+    /// MB a second of the bulk beside it.
+    pub(super) bulk: Option<Spread>,
     /// All latencies of all rounds, by quantile: microseconds.
     pub(super) distribution: Vec<(f64, f64)>,
 }
@@ -85,6 +89,8 @@ impl Summary {
             }),
             clients_cpu: over(&|round| per_million(round.clients_cpu.as_secs_f64(), round)),
             daemon_rss: own.then(|| over(&|round| round.daemon_rss.unwrap_or(0) as f64 / 1e6)),
+            opening: over(&|round| round.opening.as_secs_f64()),
+            bulk: load.bulk.map(|_size| over(&|round| round.bulk.unwrap_or(0.0) / 1e6)),
             distribution: all
                 .iter_quantiles(4)
                 .map(|step| (step.quantile_iterated_to(), micros(step.value_iterated_to())))
@@ -100,16 +106,22 @@ impl Report {
 
     /// What was sent where, in a line.
     pub(super) fn title(&self) -> String {
-        let Load { senders, receivers, groups, size, service, pace, duration, .. } = &self.load;
+        let Load { senders, receivers, groups, bystanders, size, bulk, service, pace, duration, .. } =
+            &self.load;
         let plural = |count: usize| if count == 1 { "" } else { "s" };
         let pace = match pace {
             Pace::FlatOut => "flat out".to_owned(),
             Pace::Rate(rate) => format!("{rate} messages a second"),
             Pace::InFlight(limit) => format!("{limit} in flight"),
         };
+        let bystanders = match bystanders {
+            0 => String::new(),
+            count => format!(", {count} bystander{} at each daemon", plural(*count)),
+        };
+        let bulk = bulk.map(|bulk| format!(" beside a bulk of {bulk} B")).unwrap_or_default();
         format!(
-            "{} daemon{}, {senders} sender{}, {receivers} receiver{} at each daemon, {groups} group{}, {size} B, {service}, \
-             {pace}, {} x {duration:?}",
+            "{} daemon{}, {senders} sender{}, {receivers} receiver{} at each daemon, {groups} group{}{bystanders}, {size} B{bulk}, \
+             {service}, {pace}, {} x {duration:?}",
             self.daemons,
             plural(self.daemons),
             plural(*senders),
@@ -142,6 +154,10 @@ impl Report {
         if let Some(spread) = summary.daemon_rss {
             line("memory of the largest daemon, MB", spread, 1);
         }
+        if let Some(spread) = summary.bulk {
+            line("MB a second of the bulk beside it", spread, 1);
+        }
+        line("seconds until all sessions were open", summary.opening, 3);
         let _ = writeln!(text, "\n{}", self.said());
         text
     }
@@ -180,7 +196,8 @@ impl Report {
     }
 
     pub(super) fn json(&self) -> Value {
-        let Load { senders, receivers, groups, size, service, pace, duration, .. } = &self.load;
+        let Load { senders, receivers, groups, bystanders, size, bulk, service, pace, duration, .. } =
+            &self.load;
         let summary = self.summary();
         let (rate, in_flight) = match pace {
             Pace::FlatOut => (None, None),
@@ -196,7 +213,9 @@ impl Report {
             "senders": senders,
             "receivers_per_daemon": receivers,
             "groups": groups,
+            "bystanders_per_daemon": bystanders,
             "size": size,
+            "bulk": bulk,
             "service": service.to_string(),
             "rate": rate,
             "in_flight": in_flight,
@@ -221,6 +240,8 @@ impl Report {
                 "clients": summary.clients_cpu.median,
             },
             "rss_mb_of_largest_daemon": summary.daemon_rss.map(|spread| spread.median),
+            "bulk_mb_per_s": summary.bulk.map(|spread| spread.median),
+            "opening_s": summary.opening.median,
         })
     }
 }

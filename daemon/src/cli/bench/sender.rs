@@ -8,8 +8,10 @@ use anyhow::{Context, bail};
 use hdrhistogram::Histogram;
 use stentor_client::{Connection, Event, Receiver, SendOptions, Sender, TryRecvError};
 
-use super::load::{Pace, Seat, Shared, histogram};
+use super::load::{Pace, histogram};
 use super::receiver::{read_head, write_head};
+use super::seat::Seat;
+use super::shared::Shared;
 use super::timer::Timer;
 
 /// A session that sends.
@@ -36,7 +38,7 @@ const LOOK_EVERY: u64 = 32;
 /// Sends until it is told to stop; gives how long its own messages took, in closed loop.
 pub(super) async fn run(seat: Seat) -> anyhow::Result<Histogram<u64>> {
     // In closed loop its own messages tell it when to go on.
-    let own = seat.own_group();
+    let own = seat.names(seat.own_group());
     let (shared, number, connection) = seat.open(own).await?;
     Sending::new(&shared, number, connection).run().await
 }
