@@ -3,6 +3,7 @@
 //! A test starts a [`cluster`], lets [`recorder`]s send and receive, spoils something, and gives what the recorders
 //! wrote down to the [`checker`], which knows nothing else.
 
+pub mod bench;
 pub mod binary;
 pub mod chaos;
 pub mod checker;
@@ -17,8 +18,10 @@ pub mod process;
 pub mod proxy;
 pub mod raw;
 pub mod recorder;
+pub mod scale;
 pub mod scenario;
 pub mod spread;
 pub mod tape;
+pub mod tool;
 pub mod verdict;
 pub mod wait;

@@ -46,7 +46,7 @@ pub(crate) struct BenchArgs {
     /// How many programs receive at each daemon.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=2000))]
     receivers: u16,
-    /// How many groups the senders share; receivers join all of them.
+    /// How many groups there are: each sender goes through them in turn, receivers join all of them.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     groups: u32,
     /// How many more programs at each daemon are in a group of their own, in which nobody sends.

@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 use clap::Parser;
-use indicatif::{ProgressBar, ProgressStyle};
 use stentor_tests::peers::{Kind, Options, Results, SIZE_MIN, run};
-use tokio::signal::unix::{SignalKind, signal};
+use stentor_tests::tool;
 
 /// Measures Stentor beside its peers on this machine, in turn, and prints one table.
 ///
@@ -88,30 +87,5 @@ fn compare(arguments: &Arguments) -> Result<Results> {
         rounds: arguments.rounds.into(),
         alone: arguments.alone,
     };
-    // Seen on a terminal alone.
-    let bar = ProgressBar::new(0);
-    let style = ProgressStyle::with_template("{elapsed_precise} {bar:30} {pos}/{len} {msg}");
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    let progress = |done: usize, steps: usize, next: &str| {
-        bar.set_length(steps as u64);
-        bar.set_position(done as u64);
-        bar.set_message(next.to_owned());
-    };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let outcome = runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut hang_up = signal(SignalKind::hangup())?;
-        // What is given up ends what it has started.
-        tokio::select! {
-            results = run(&options, &progress) => Ok(results),
-            _ = terminate.recv() => bail!("stopped by SIGTERM"),
-            _ = interrupt.recv() => bail!("stopped by SIGINT"),
-            _ = hang_up.recv() => bail!("stopped by SIGHUP"),
-        }
-    });
-    bar.finish_and_clear();
-    // A load that was given up may go on in a thread, but its servers are gone.
-    runtime.shutdown_background();
-    outcome
+    tool::run(async |progress| Ok(run(&options, progress).await))
 }

@@ -27,6 +27,7 @@ use self::kind::System;
 pub use self::load::{Alone, Load, PING_SIZE, Quantity, Row};
 pub use self::results::{Results, Spread};
 pub use self::targets::{TARGETS, Target, Verdict};
+use crate::tool::Progress;
 
 /// What to measure.
 #[derive(Clone, Debug)]
@@ -55,9 +56,6 @@ impl Options {
         loads
     }
 }
-
-/// How far it is: steps that are done, of so many, and what comes next.
-pub type Progress<'a> = &'a dyn Fn(usize, usize, &str);
 
 /// Measures. What fails is in the results, and what can still be measured is.
 pub async fn run(options: &Options, progress: Progress<'_>) -> Results {

@@ -27,24 +27,20 @@ impl Seat {
         Self { shared, number, address, ready }
     }
 
-    /// How many groups there are.
-    pub(super) fn groups(&self) -> usize {
-        self.shared.load.groups
+    /// The groups of the load, if this session wants to see what is sent there: receivers do, and senders that wait for
+    /// their own messages.
+    pub(super) fn groups(&self, receives: bool) -> Vec<String> {
+        if receives { self.shared.groups() } else { Vec::new() }
     }
 
-    /// The group that this sender has to be in to see its own messages, if it waits for them.
-    pub(super) fn own_group(&self) -> Option<usize> {
-        matches!(self.shared.load.pace, Pace::InFlight(_)).then_some(self.number)
+    /// Whether senders wait for their own messages.
+    pub(super) fn is_closed_loop(&self) -> bool {
+        matches!(self.shared.load.pace, Pace::InFlight(_))
     }
 
     /// The group that only this bystander is in.
     pub(super) fn group_apart(&self) -> String {
-        format!("{}-apart-{}", self.shared.group(0), self.number)
-    }
-
-    /// The groups of the load with these numbers.
-    pub(super) fn names(&self, numbers: impl IntoIterator<Item = usize>) -> Vec<String> {
-        numbers.into_iter().map(|number| self.shared.group(number)).collect()
+        self.shared.group(&format!("apart-{}", self.number))
     }
 
     /// Opens the session, joins some groups, and waits for the others.

@@ -21,7 +21,8 @@ struct Sending {
     number: usize,
     sender: Sender,
     receiver: Receiver,
-    group: [String; 1],
+    /// Through which it goes in turn.
+    groups: Vec<String>,
     options: SendOptions,
     payload: Vec<u8>,
     /// Messages so far.
@@ -38,8 +39,8 @@ const LOOK_EVERY: u64 = 32;
 /// Sends until it is told to stop; gives how long its own messages took, in closed loop.
 pub(super) async fn run(seat: Seat) -> anyhow::Result<Histogram<u64>> {
     // In closed loop its own messages tell it when to go on.
-    let own = seat.names(seat.own_group());
-    let (shared, number, connection) = seat.open(own).await?;
+    let groups = seat.groups(seat.is_closed_loop());
+    let (shared, number, connection) = seat.open(groups).await?;
     Sending::new(&shared, number, connection).run().await
 }
 
@@ -52,7 +53,7 @@ impl Sending {
             number,
             sender,
             receiver,
-            group: [shared.group(number)],
+            groups: shared.groups(),
             options: SendOptions::from(shared.load.service).tag(tag),
             payload: vec![0x5a; shared.load.size],
             sent: 0,
@@ -77,7 +78,9 @@ impl Sending {
 
     async fn send(&mut self, stamp: u64) -> anyhow::Result<()> {
         write_head(&mut self.payload, self.sent, stamp);
-        self.sender.multicast(&self.group, self.options, &self.payload).await?;
+        let turn = (self.number as u64 + self.sent) % self.groups.len() as u64;
+        let group = usize::try_from(turn)?;
+        self.sender.multicast(&self.groups[group..=group], self.options, &self.payload).await?;
         self.sent += 1;
         self.shared.sent.fetch_add(1, Ordering::Relaxed);
         Ok(())

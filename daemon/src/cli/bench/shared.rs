@@ -74,8 +74,13 @@ impl Shared {
         (from..to).contains(&nanos)
     }
 
+    /// The names of the groups of the load.
+    pub(super) fn groups(&self) -> Vec<String> {
+        (0..self.load.groups).map(|number| self.group(&number.to_string())).collect()
+    }
+
     /// The name of a group, which no other round has.
-    pub(super) fn group(&self, number: usize) -> String {
-        format!("{}-{}-{}", self.load.name, std::process::id(), number % self.load.groups)
+    pub(super) fn group(&self, name: &str) -> String {
+        format!("{}-{}-{name}", self.load.name, std::process::id())
     }
 }
