@@ -153,7 +153,7 @@ impl Load {
         tokio::time::sleep(self.warm_up).await;
         let before = Used::now(target);
         let memory = self.watch_memory(target).await;
-        let after = Used::now(target);
+        let taken = Taken { opening, before, memory, after: Used::now(target) };
         shared.stopping.store(true, Ordering::Relaxed);
 
         let pings = gather(sent).await?;
@@ -161,8 +161,7 @@ impl Load {
         shared.over.cancel();
         let received = gather(received).await?;
         gather(stood_by).await?;
-        let round = self.sum_up(&shared, &received, &pings, &before, &after)?;
-        Ok(Round { opening, memory, ..round })
+        self.sum_up(&shared, &received, &pings, taken)
     }
 
     /// Waits until the round has been measured.
@@ -187,9 +186,9 @@ impl Load {
         shared: &Shared,
         received: &[Received],
         pings: &[Histogram<u64>],
-        before: &Used,
-        after: &Used,
+        taken: Taken,
     ) -> anyhow::Result<Round> {
+        let Taken { opening, before, memory, after } = taken;
         let mut latency = histogram()?;
         // In closed loop only the senders' own messages count: what a program waits for.
         let closed = matches!(self.pace, Pace::InFlight(_));
@@ -206,12 +205,12 @@ impl Load {
             received: received.iter().map(|receiver| receiver.count).min().unwrap_or(0),
             msgs_per_s: fewest as f64 / self.duration.as_secs_f64(),
             latency,
-            daemons_cpu: own.then(|| cpu(after).saturating_sub(cpu(before))),
+            daemons_cpu: own.then(|| cpu(&after).saturating_sub(cpu(&before))),
             clients_cpu: after.clients.cpu.saturating_sub(before.clients.cpu),
-            memory: Vec::new(),
-            opening: Duration::ZERO,
-            bulk: None,
             daemon_rss: after.daemons.iter().map(|usage| usage.rss_max).max(),
+            memory,
+            opening,
+            bulk: None,
             measured: in_all as f64 / received.len().max(1) as f64,
             wrong: self.find_wrong(shared, received),
         })
@@ -232,6 +231,14 @@ impl Load {
         let differs = self.service.is_ordered() && received.iter().any(|other| other.order != first.order);
         (differs && self.service >= Service::Agreed).then(|| "two receivers saw different orders".to_owned())
     }
+}
+
+/// What a round took.
+struct Taken {
+    opening: Duration,
+    before: Used,
+    memory: Vec<(Duration, u64)>,
+    after: Used,
 }
 
 /// What was used up to a moment.
