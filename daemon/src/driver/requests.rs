@@ -1,10 +1,8 @@
 //! What programs ask for.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use stentor_client::wire::{ClientFrame, DaemonFrame, GoodbyeCode, RefusalCode};
-use stentor_membership::{CommandError, ConnectError, GroupName, MemberName, Service, SessionId};
+use stentor_membership::{CommandError, ConnectError, GroupName, Service, SessionId};
 use tracing::{debug, info};
 
 use super::Driver;
@@ -14,9 +12,8 @@ use super::sessions::{Session, Speaks, Work};
 use crate::config::units::Size;
 use crate::metrics::Count;
 use crate::session::ConnectionNumber;
-use crate::session::connection::{Language, Opening, Turns};
+use crate::session::connection::{Language, Opening};
 use crate::session::goodbye::goodbye;
-use crate::session::queue::SessionQueue;
 use crate::spread::words;
 
 /// The most groups in one page of a list.
@@ -41,12 +38,13 @@ impl Driver {
         let opened = opened.and_then(|id| Ok((id, self.node.session_name(id).ok_or(ConnectError::Leaving)?)));
         match (opened, language) {
             (Ok((id, member)), Language::Stentor) => {
-                self.add_session(id, member, connection, Speaks::Stentor, queue, turns);
+                self.add_session(id, Session::new(member, connection, Speaks::Stentor, queue, turns));
                 let welcome = DaemonFrame::Welcome { member, max_message: self.max_message };
                 self.sessions.answer(id, &welcome);
             }
             (Ok((id, member)), Language::Spread { memberships, answer }) => {
-                self.add_session(id, member, connection, Speaks::Spread { memberships }, queue, turns);
+                let speaks = Speaks::Spread { memberships };
+                self.add_session(id, Session::new(member, connection, speaks, queue, turns));
                 if answer.send(Ok(member)).is_err() {
                     self.lose_session(id);
                 }
@@ -62,18 +60,10 @@ impl Driver {
         }
     }
 
-    fn add_session(
-        &mut self,
-        id: SessionId,
-        member: MemberName,
-        connection: ConnectionNumber,
-        speaks: Speaks,
-        queue: Arc<SessionQueue>,
-        turns: Turns,
-    ) {
-        debug!(session = %member, ?speaks, "session opened");
+    fn add_session(&mut self, id: SessionId, session: Session) {
+        debug!(session = %session.member, speaks = ?session.speaks, "session opened");
         self.metrics.count(Count::sessions_opened);
-        self.sessions.open(id, member, connection, speaks, queue, turns);
+        self.sessions.open(id, session);
     }
 
     /// Takes the next batch of a connection: the last one is done with, unless the connection broke meanwhile.

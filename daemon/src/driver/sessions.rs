@@ -72,23 +72,26 @@ pub(super) struct Sessions {
     slow: Vec<SessionId>,
 }
 
-impl Sessions {
-    pub(super) fn open(
-        &mut self,
-        id: SessionId,
+impl Session {
+    /// One that has said nothing yet.
+    pub(super) fn new(
         member: MemberName,
         connection: ConnectionNumber,
         speaks: Speaks,
         queue: Arc<SessionQueue>,
         turns: Turns,
-    ) {
+    ) -> Self {
         let (work, contents) = (Work::default(), ContentReader::default());
         let (ordinal, groups, dirty) = (0, 0, false);
-        let session =
-            Session { member, connection, speaks, queue, turns, work, contents, ordinal, groups, dirty };
+        Self { member, connection, speaks, queue, turns, work, contents, ordinal, groups, dirty }
+    }
+}
+
+impl Sessions {
+    pub(super) fn open(&mut self, id: SessionId, session: Session) {
+        self.by_connection.insert(session.connection, id);
+        self.by_name.insert(session.member.session, id);
         self.by_id.insert(id, session);
-        self.by_connection.insert(connection, id);
-        self.by_name.insert(member.session, id);
     }
 
     pub(super) fn close(&mut self, id: SessionId) -> Option<Session> {
