@@ -17,6 +17,7 @@ use crate::options::Options;
 use crate::report::Counts;
 use crate::schedule::Schedule;
 use crate::trace::Trace;
+use crate::traffic::Traffic;
 use crate::workload::Workload;
 
 /// Something that happens at its time.
@@ -69,8 +70,8 @@ pub(crate) struct Cluster {
     pairs: BTreeMap<(usize, usize), Pair>,
     steps: u64,
     steps_max: u64,
-    /// Frames sent on streams.
-    pub(crate) streamed: u64,
+    /// What all daemons sent.
+    pub(crate) sent: Traffic,
 }
 
 #[derive(Debug, Default)]
@@ -114,22 +115,32 @@ impl Cluster {
             pairs,
             steps: 0,
             steps_max: STEPS_MAX.max((options.daemons as u64).pow(2) * STEPS_MAX_PER_PAIR),
-            streamed: 0,
+            sent: Traffic::default(),
             options,
         })
     }
 
     /// Lets time pass until `end`, unless something breaks.
     pub(crate) fn run_until(&mut self, end: Timestamp) {
+        self.run_until_so(end, |_| false);
+    }
+
+    /// Lets time pass until something is `so`, and says whether it became so: not if `end` comes first, or if something
+    /// breaks.
+    pub(crate) fn run_until_so(&mut self, end: Timestamp, so: impl Fn(&Self) -> bool) -> bool {
         while self.broken.is_none() {
-            let Some(task) = self.schedule.next(end) else { return };
+            if so(self) {
+                return true;
+            }
+            let Some(task) = self.schedule.next(end) else { return false };
             self.steps += 1;
             if self.steps > self.steps_max {
                 self.fail(format!("the run does not come to rest: {} steps", self.steps_max));
-                return;
+                return false;
             }
             self.perform(task);
         }
+        false
     }
 
     fn perform(&mut self, task: Task) {

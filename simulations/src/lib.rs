@@ -32,6 +32,7 @@ mod schedule;
 mod shrink;
 mod step;
 mod trace;
+mod traffic;
 mod workload;
 
 use std::time::Duration;
@@ -48,6 +49,7 @@ pub use scenarios::Scenario;
 pub use shrink::shrink;
 pub use stentor_membership::Timestamp;
 pub use trace::{Trace, fingerprint};
+pub use traffic::Traffic;
 
 use cluster::{Cluster, Task};
 

@@ -126,9 +126,9 @@ impl Cluster {
     /// When all is everywhere and everybody knows it, only heartbeats are sent.
     fn stay_quiet(&mut self) {
         self.run_until(self.schedule.now() + self.options.node.suspect_after_min);
-        let before = self.streamed;
+        let before = self.sent;
         self.run_until(self.schedule.now() + self.options.node.suspect_after_min);
-        let frames = self.streamed - before;
+        let frames = (self.sent - before).frames;
         if frames > 0 && self.broken.is_none() {
             let text = format!("{frames} frames are sent although all is known to all{}", self.status());
             self.broken = Some(Violation { promise: PROMISE, text });

@@ -233,7 +233,7 @@ impl Cluster {
         if payload.len() > limit {
             self.fail(format!("{} sends a {kind} of {} bytes, above {limit}", daemon.id(), payload.len()));
         }
-        self.streamed += u64::from(channel == Channel::Stream);
+        self.sent.add(channel, payload.len());
         let Some(link) = daemon.links.get(&to).copied() else {
             return self.fail(format!("{} sends to {to}, to which it has no link", daemon.id()));
         };
