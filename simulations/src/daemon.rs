@@ -24,6 +24,8 @@ pub(crate) enum Input {
     Cut(usize),
     /// Its clients show that they can be heard.
     Probe,
+    /// Its observer sends so many messages of so many bytes to everybody, at once.
+    Send { count: u64, size: u64 },
     /// The daemon is stopped in order; it may wait so many times until nothing is under way.
     Leave(u32),
 }

@@ -8,6 +8,8 @@
 //! whole and deliver all that it accepted.
 //!
 //! The same seed gives the same run, to the last byte of its [trace](Trace).
+//!
+//! The same cluster in a calm network tells what messages and view changes cost: [`growth`].
 
 mod chronicle;
 mod clients;
@@ -17,6 +19,7 @@ mod dice;
 mod drawing;
 mod facts;
 mod faults;
+pub mod growth;
 pub mod history;
 pub mod invariants;
 mod liveness;

@@ -170,7 +170,7 @@ impl Cluster {
         false
     }
 
-    fn running_daemons(&self) -> impl Iterator<Item = &Daemon> {
+    pub(crate) fn running_daemons(&self) -> impl Iterator<Item = &Daemon> {
         self.hosts.iter().filter_map(|host: &Host| host.daemon.as_deref())
     }
 
@@ -178,7 +178,7 @@ impl Cluster {
         self.running_daemons().map(|daemon| (daemon.id(), daemon.node.stats().views)).collect()
     }
 
-    fn not_whole(&self) -> Option<String> {
+    pub(crate) fn not_whole(&self) -> Option<String> {
         let mut live: Vec<DaemonId> = self.running_daemons().map(Daemon::id).collect();
         live.sort();
         let first = self.running_daemons().next()?.node.view().id;
@@ -190,7 +190,7 @@ impl Cluster {
         })
     }
 
-    fn not_done(&self) -> Option<String> {
+    pub(crate) fn not_done(&self) -> Option<String> {
         self.running_daemons().find_map(|daemon| {
             let missing = unfinished(daemon).or_else(|| self.wrong_groups(daemon));
             missing.map(|missing| format!("{} {missing}", daemon.id()))
@@ -220,7 +220,7 @@ impl Cluster {
     }
 
     /// Who waits for whom: one line for each daemon.
-    fn status(&self) -> String {
+    pub(crate) fn status(&self) -> String {
         let now = self.schedule.now();
         self.running_daemons().map(|daemon| format!("\n    {}", daemon.status(now))).collect()
     }

@@ -95,6 +95,11 @@ impl Cluster {
                 let done = self.workload.probe(&mut daemon.clients, &mut daemon.node, &mut self.history);
                 done.unwrap_or_else(|broken| self.fail(broken));
             }
+            Input::Send { count, size } => {
+                let done =
+                    self.workload.send(&mut daemon.clients, &mut daemon.node, &mut self.history, count, size);
+                done.unwrap_or_else(|broken| self.fail(broken));
+            }
             // Handled by its caller, who ends the step with it.
             Input::Leave(_) => {}
         }

@@ -226,6 +226,26 @@ impl Workload {
         Ok(())
     }
 
+    /// The observer sends `count` Agreed messages of `size` bytes to everybody, at once.
+    pub(crate) fn send(
+        &mut self,
+        clients: &mut Clients,
+        node: &mut Node,
+        history: &mut History,
+        count: u64,
+        size: u64,
+    ) -> Result<(), Broken> {
+        let Some(observer) = clients.observer else { return Ok(()) };
+        let targets = [EVERYBODY.to_owned()];
+        for _ in 0..count {
+            let payload = self.payload(size);
+            let send = clients.prepare(history, observer, Service::Agreed, false, &targets, &payload);
+            let send = send.ok_or("more messages than can be told apart")?;
+            clients.ask(node, history, observer, Command::Multicast(send))?;
+        }
+        Ok(())
+    }
+
     /// Asks for what must be refused; the answer is checked as any other.
     fn nonsense(
         &mut self,

@@ -21,6 +21,10 @@ use crate::options::NetworkOptions;
 /// How many doubled datagrams come a second time so late that the view has changed meanwhile.
 const LATE_COPY_PERMILLE: u32 = 200;
 
+/// Bytes that a packet carries, and what Ethernet, IP, UDP and QUIC add to them.
+const PACKET: usize = 1200;
+const PACKET_HEADS: usize = 100;
+
 /// What the network wants to happen later.
 pub(crate) type Planned = Vec<(Timestamp, Arrival)>;
 
@@ -46,6 +50,9 @@ pub(crate) struct Network {
     undialable: BTreeSet<(usize, usize)>,
     /// Whether datagrams get lost and doubled and breaks are noticed late.
     faulty: bool,
+    /// Whether hosts are alike, with one wire each, and links end as they should: what was sent before arrives, and a
+    /// break shows after the idle timeout.
+    even: bool,
 }
 
 impl Network {
@@ -72,6 +79,16 @@ impl Network {
             blocked: BTreeSet::new(),
             undialable: BTreeSet::new(),
             faulty: true,
+            even: false,
+        }
+    }
+
+    /// Makes all paths alike, gives each host one wire for all that it sends, and lets links end without bad luck: for
+    /// measurements.
+    pub(crate) fn make_even(&mut self, latency: Duration, jitter: Duration) {
+        self.even = true;
+        for path in &mut self.paths {
+            (path.latency, path.jitter) = (latency, jitter);
         }
     }
 
@@ -216,12 +233,16 @@ impl Network {
 
     /// When something of `size` bytes arrives that is given to the wire now.
     fn arrival(&mut self, link: LinkId, to: Side, size: usize, now: Timestamp) -> Timestamp {
-        let path = self.host(link, to.other()) * self.hosts + self.host(link, to);
-        let path = &mut self.paths[path];
+        let (from, to) = (self.host(link, to.other()), self.host(link, to));
+        // Where it queues: in an even network its host has one wire to all, in the place of a path to itself.
+        let (wire, size) = if self.even { (from, on_the_wire(size)) } else { (to, size) };
         let nanos = (size as u64).saturating_mul(1_000_000_000).checked_div(self.options.bandwidth);
-        path.free_at = path.free_at.max(now) + Duration::from_nanos(nanos.unwrap_or(0));
+        let wire = &mut self.paths[from * self.hosts + wire];
+        wire.free_at = wire.free_at.max(now) + Duration::from_nanos(nanos.unwrap_or(0));
+        let free_at = wire.free_at;
+        let path = &self.paths[from * self.hosts + to];
         let jitter = self.dice.exponential(path.jitter).min(self.options.latency_max);
-        (path.free_at + path.latency + jitter).max(path.clogged_until)
+        (free_at + path.latency + jitter).max(path.clogged_until)
     }
 
     /// The network loses a link: the tail of what is under way is lost, and each end notices in its own time.
@@ -237,7 +258,7 @@ impl Network {
         if end.state == State::Closed {
             return Planned::new();
         }
-        if self.blocked.contains(&(from, to)) || self.dice.chance(300) {
+        if self.blocked.contains(&(from, to)) || !self.even && self.dice.chance(300) {
             return self.cut(link, side.other(), now);
         }
         let item = Item::Down;
@@ -264,7 +285,7 @@ impl Network {
 
     /// How long a transport takes to notice that nobody is there.
     fn notice(&mut self) -> Duration {
-        if self.dice.chance(200) {
+        if self.even || self.dice.chance(200) {
             return self.options.idle_timeout;
         }
         self.dice.exponential(self.options.notice).min(self.options.idle_timeout)
@@ -318,6 +339,11 @@ impl Network {
         }
         planned
     }
+}
+
+/// What something takes on a wire: packets of QUIC, with the heads of all layers below it.
+fn on_the_wire(size: usize) -> usize {
+    size + size.div_ceil(PACKET).max(1) * PACKET_HEADS
 }
 
 #[cfg(test)]

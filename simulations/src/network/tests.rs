@@ -95,3 +95,27 @@ fn a_blocked_direction_holds_frames_and_loses_datagrams_until_it_heals() {
     assert_eq!(arrive(&mut network, planned), [0, 1, 2, 3, 4]);
     assert!(network.can_dial(0, 1));
 }
+
+#[test]
+fn in_an_even_network_a_host_sends_over_one_wire_and_a_close_loses_nothing() {
+    let options = NetworkOptions { bandwidth: 1_000_000, ..Options::draw(1, Overrides::default()).network };
+    let (idle_timeout, latency) = (options.idle_timeout, Duration::from_millis(1));
+    let mut network = Network::new(3, options, Dice::new(1, Purpose::Network));
+    network.make_even(latency, Duration::ZERO);
+    let links = [1, 2].map(|host| network.connect((0, 0), (host, host), NOW).0);
+    let frame = Bytes::from(vec![0; 900]);
+    let arrivals: Vec<Timestamp> = links
+        .iter()
+        .flat_map(|link| network.send_frame(*link, Side::Acceptor, frame.clone(), NOW))
+        .map(|(at, _)| at)
+        .collect();
+    // Each takes a millisecond with its heads, the second one behind the first; the links came up before with heads alone.
+    let before = Duration::from_micros(200);
+    assert_eq!(arrivals, [NOW + latency * 2 + before, NOW + latency * 3 + before]);
+    let down = network.close(links[0], Side::Dialer, NOW);
+    assert!(matches!(down[..], [(at, Arrival { item: Item::Down, .. })] if at >= arrivals[0]), "{down:?}");
+    let frames = network.links[links[0].0].end(Side::Acceptor);
+    assert_eq!((frames.sent, frames.lost_from), (1, 1), "what was sent before will count");
+    let breaks = network.break_link(links[1], NOW);
+    assert!(breaks.iter().all(|(at, _)| *at == NOW + idle_timeout), "{breaks:?}");
+}

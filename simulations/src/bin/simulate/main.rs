@@ -1,6 +1,7 @@
 //! `simulate`: runs seeds and tells what they broke.
 
 mod digest;
+mod growth;
 mod search;
 
 use std::io::Write;
@@ -68,6 +69,9 @@ struct Arguments {
     /// Run cores with deliberate faults, all or those with these names, until each is caught.
     #[arg(long, value_name = "NAME", num_args = 0.., value_delimiter = ',', conflicts_with_all = ["seeds", "seed", "time", "digest"])]
     mutants: Option<Vec<String>>,
+    /// Measure what messages and view changes cost in clusters of these sizes, or of 2 to 128 daemons, and print a table.
+    #[arg(long, value_name = "DAEMONS", num_args = 0.., value_delimiter = ',', value_parser = clap::value_parser!(u64).range(2..=256), exclusive = true)]
+    growth: Option<Vec<u64>>,
     /// Stop after this many failed seeds.
     #[arg(long, default_value_t = 5)]
     max_failures: u64,
@@ -123,6 +127,9 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if let Some(names) = arguments.mutants {
         return mutants(&names);
+    }
+    if let Some(sizes) = arguments.growth {
+        return growth::print(&sizes);
     }
     let overrides = arguments.overrides();
     let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
