@@ -9,13 +9,25 @@ use bytes::{Buf, Bytes};
 use crate::content::Content;
 use crate::id::{DaemonId, MemberName, SessionId};
 
-/// So many routes are remembered. With more in use, all are found anew now and then.
-const REMEMBERED: usize = 256;
+/// About how many bytes of routes are remembered: tens of thousands of the usual kind, fewer if they have many receivers
+/// or destinations.
+const WEIGHT_MAX: usize = 8 << 20;
+
+/// With more in use, the others are found anew for each message, until that has been done so many times for each route that
+/// is remembered: then they may be the ones in use, and all are forgotten.
+const MISSES: usize = 4;
+
+/// What a route weighs beside its lists.
+const WEIGHT: usize = 200;
 
 /// The last routes. Whatever changes a group or a session has to [`clear`](Self::clear) them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Routes {
     routes: Vec<Route>,
+    weight: usize,
+    weight_max: usize,
+    /// Messages without a route since there was no room for more.
+    misses: usize,
     /// By what messages begin with: the places of the routes. Sessions of several daemons may have the same name.
     by_prefix: BTreeMap<Arc<[u8]>, Vec<usize>>,
     /// The place of the last one: mostly the next message takes it as well.
@@ -49,7 +61,18 @@ impl Route {
     }
 }
 
+impl Default for Routes {
+    fn default() -> Self {
+        Self::new(WEIGHT_MAX)
+    }
+}
+
 impl Routes {
+    fn new(weight_max: usize) -> Self {
+        let (routes, by_prefix) = (Vec::new(), BTreeMap::new());
+        Self { routes, weight: 0, weight_max, misses: 0, by_prefix, last: 0 }
+    }
+
     /// The route of a message.
     pub(super) fn find(&mut self, from: DaemonId, lane: u32, message: &[u8]) -> Option<&Route> {
         if !self.routes.get(self.last)?.fits(from, lane, message) {
@@ -68,12 +91,18 @@ impl Routes {
         sender: MemberName,
         receivers: &Arc<[SessionId]>,
     ) {
-        if self.routes.len() >= REMEMBERED {
-            self.routes.clear();
-            self.by_prefix.clear();
-        }
         let content_at = message.len() - content.encoded().len();
-        let prefix: Arc<[u8]> = message[..content_at + content.targets_len()].into();
+        let prefix = &message[..content_at + content.targets_len()];
+        let weight = WEIGHT + prefix.len() + size_of_val(&**receivers);
+        if self.weight + weight > self.weight_max {
+            self.misses += 1;
+            if self.misses <= MISSES * self.routes.len() {
+                return;
+            }
+            self.forget();
+        }
+        self.weight += weight;
+        let prefix: Arc<[u8]> = prefix.into();
         self.last = self.routes.len();
         self.by_prefix.entry(prefix.clone()).or_default().push(self.last);
         self.routes.push(Route { from, lane, prefix, content_at, sender, receivers: receivers.clone() });
@@ -81,11 +110,15 @@ impl Routes {
 
     /// Forgets all.
     pub(super) fn clear(&mut self) {
-        if mutant!(RouteKept) {
-            return;
+        if !mutant!(RouteKept) {
+            self.forget();
         }
+    }
+
+    fn forget(&mut self) {
         self.routes.clear();
         self.by_prefix.clear();
+        (self.weight, self.misses) = (0, 0);
     }
 }
 
@@ -125,7 +158,7 @@ mod tests {
         fn a_route_that_is_found_is_the_one_that_was_remembered(
             steps in prop::collection::vec((0..2_u64, 1..3_u32, "[ab]{1,2}", any::<bool>(), prop::collection::vec("[gh]{1,3}", 1..3)), 1..400),
         ) {
-            let mut routes = Routes::default();
+            let mut routes = Routes::new(40 * WEIGHT);
             for (from, lane, sender, discard_self, targets) in steps {
                 let (message, content) = message(&sender, discard_self, &targets);
                 let member = MemberName { daemon: daemon(from).name, session: sender.parse().unwrap() };
@@ -134,12 +167,12 @@ mod tests {
                 let Some(route) = routes.find(daemon(from), lane, &message) else {
                     routes.remember((daemon(from), lane), &message, &content, member, &receivers);
                     let found = routes.find(daemon(from), lane, &message).map(|route| route.sender);
-                    prop_assert_eq!(found, Some(member));
+                    prop_assert_eq!(found, (routes.misses == 0).then_some(member));
                     continue;
                 };
                 prop_assert_eq!((route.sender, &route.receivers), (member, &receivers));
                 prop_assert_eq!(route.content(message), Some(content));
-                prop_assert!(routes.routes.len() <= REMEMBERED);
+                prop_assert!(routes.routes.len() < 40 && routes.weight <= routes.weight_max);
             }
         }
 
