@@ -15,6 +15,7 @@ mod code;
 mod decoder;
 mod encode;
 mod frame;
+mod intake;
 mod status;
 
 use stentor_membership::{ContentError, NameError};
@@ -24,6 +25,7 @@ pub use code::{GoodbyeCode, RefusalCode};
 pub use decoder::FrameDecoder;
 pub use encode::{encode_message_header, encode_multicast};
 pub use frame::{ClientFrame, DaemonFrame, Frame, LastMessage, Membership};
+pub use intake::Intake;
 pub use status::{Configuration, DaemonStatus, LinkState, PeerStatus, SessionStatus};
 
 /// What every connection begins with.

@@ -5,14 +5,8 @@ use std::fmt;
 use bytes::{Buf, BytesMut};
 
 use super::encode::LENGTH;
+use super::intake::Intake;
 use super::{Frame, WireError};
-
-/// What a read asks for at least.
-const READ_MIN: usize = 8 << 10;
-
-/// What is allocated for reads at a time. The frames of a chunk share it, and so do their contents: it lives until
-/// the last of them is dropped.
-const READ_CHUNK: usize = 128 << 10;
 
 /// Cuts a stream of bytes into frames.
 ///
@@ -21,7 +15,7 @@ const READ_CHUNK: usize = 128 << 10;
 /// bounded by the limit and one chunk. After an error the stream is of no more use, and every further call says so
 /// again.
 pub struct FrameDecoder<F: Frame> {
-    buffer: BytesMut,
+    intake: Intake,
     limit: usize,
     failed: Option<WireError>,
     memory: F::Memory,
@@ -30,7 +24,7 @@ pub struct FrameDecoder<F: Frame> {
 impl<F: Frame> FrameDecoder<F> {
     /// A decoder that refuses frame bodies above `limit` bytes.
     pub fn new(limit: usize) -> Self {
-        Self { buffer: BytesMut::new(), limit, failed: None, memory: F::Memory::default() }
+        Self { intake: Intake::default(), limit, failed: None, memory: F::Memory::default() }
     }
 
     /// Changes the limit for the frames not yet taken.
@@ -40,18 +34,15 @@ impl<F: Frame> FrameDecoder<F> {
 
     /// Where to read to: append to it, and touch nothing that is there. It has room for a good read.
     pub fn space(&mut self) -> &mut BytesMut {
-        if self.buffer.capacity() - self.buffer.len() < READ_MIN {
-            // Doubling what is there keeps the copying linear for large frames; more is not wanted for a mere claim.
-            let claimed = self.claimed().unwrap_or_default().min(self.limit).saturating_add(LENGTH);
-            let missing = claimed.saturating_sub(self.buffer.len());
-            self.buffer.reserve(missing.min(self.buffer.len()).max(READ_CHUNK));
-        }
-        &mut self.buffer
+        // Doubling what is there keeps the copying linear for large frames; more is not wanted for a mere claim.
+        let claimed = self.claimed().unwrap_or_default().min(self.limit).saturating_add(LENGTH);
+        let waiting = self.intake.bytes.len();
+        self.intake.space(claimed.saturating_sub(waiting).min(waiting))
     }
 
     /// Appends bytes that were read elsewhere.
     pub fn feed(&mut self, bytes: &[u8]) {
-        self.buffer.extend_from_slice(bytes);
+        self.intake.bytes.extend_from_slice(bytes);
     }
 
     /// The next complete frame, or `None` until more bytes arrive.
@@ -70,7 +61,7 @@ impl<F: Frame> FrameDecoder<F> {
 
     /// The bytes that wait for the rest of their frame.
     pub fn pending(&self) -> usize {
-        self.buffer.len()
+        self.intake.bytes.len()
     }
 
     fn cut(&mut self) -> Result<Option<F>, WireError> {
@@ -78,24 +69,24 @@ impl<F: Frame> FrameDecoder<F> {
         if size > self.limit {
             return Err(WireError::TooLarge { size, limit: self.limit });
         }
-        if self.buffer.len() - LENGTH < size {
+        if self.intake.bytes.len() - LENGTH < size {
             return Ok(None);
         }
-        self.buffer.advance(LENGTH);
-        F::decode_next(self.buffer.split_to(size).freeze(), &mut self.memory).map(Some)
+        self.intake.bytes.advance(LENGTH);
+        F::decode_next(self.intake.bytes.split_to(size).freeze(), &mut self.memory).map(Some)
     }
 
     /// The length of the frame in front.
     fn claimed(&self) -> Option<usize> {
-        let length = self.buffer.first_chunk::<LENGTH>()?;
+        let length = self.intake.bytes.first_chunk::<LENGTH>()?;
         usize::try_from(u32::from_le_bytes(*length)).ok()
     }
 }
 
 impl<F: Frame> fmt::Debug for FrameDecoder<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { buffer, limit, failed, memory: _ } = self;
+        let Self { intake, limit, failed, memory: _ } = self;
         let mut out = f.debug_struct("FrameDecoder");
-        out.field("pending", &buffer.len()).field("limit", limit).field("failed", failed).finish()
+        out.field("pending", &intake.bytes.len()).field("limit", limit).field("failed", failed).finish()
     }
 }

@@ -1,7 +1,7 @@
 //! From a stream of Spread messages to requests of the session protocol.
 
 use bytes::BytesMut;
-use stentor_client::wire::{ClientFrame, GoodbyeCode};
+use stentor_client::wire::{ClientFrame, GoodbyeCode, Intake};
 use stentor_membership::{Content, MemberName};
 
 use super::header::{HEADER, Header, Hint, LENGTH_AT, NAME};
@@ -12,15 +12,11 @@ use super::{MAX_DESTINATIONS, MAX_MESSAGE};
 use crate::driver::inbox::Violation;
 use crate::session::connection::Requests;
 
-/// What a read asks for at least, and what is allocated for reads at a time. Requests of a chunk share it.
-const READ_MIN: usize = 8 << 10;
-const READ_CHUNK: usize = 128 << 10;
-
 /// Cuts what a Spread program sends into requests. Memory grows with the bytes that arrive, never with what a header
 /// claims.
 #[derive(Debug)]
 pub(super) struct Decoder {
-    buffer: BytesMut,
+    intake: Intake,
     /// The header in front, checked, until its message is complete.
     header: Option<(Kind, Header)>,
     /// The private group that the program must name as the sender.
@@ -51,10 +47,7 @@ impl Requests for Decoder {
     }
 
     fn space(&mut self) -> &mut BytesMut {
-        if self.buffer.capacity() - self.buffer.len() < READ_MIN {
-            self.buffer.reserve(READ_CHUNK);
-        }
-        &mut self.buffer
+        self.intake.space(0)
     }
 }
 
@@ -69,15 +62,17 @@ enum Cut {
 impl Decoder {
     pub(super) fn new(own: MemberName, aliases: Aliases) -> Self {
         let own = own.to_string();
-        let (buffer, head, last) = (BytesMut::new(), BytesMut::new(), Last::default());
-        Self { buffer, header: None, own, aliases, head, last, failed: false }
+        let (intake, head, last) = (Intake::default(), BytesMut::new(), Last::default());
+        Self { intake, header: None, own, aliases, head, last, failed: false }
     }
 
     fn cut(&mut self) -> Result<Cut, String> {
         let (kind, header) = match self.header {
             Some(header) => header,
             None => {
-                let Some(bytes) = self.buffer.first_chunk::<HEADER>() else { return Ok(Cut::Incomplete) };
+                let Some(bytes) = self.intake.bytes.first_chunk::<HEADER>() else {
+                    return Ok(Cut::Incomplete);
+                };
                 let header = Header::read(bytes);
                 *self.header.insert((self.check(&header)?, header))
             }
@@ -85,11 +80,11 @@ impl Decoder {
         // Both are within their bounds.
         let names = usize::try_from(header.names).unwrap_or_default() * NAME;
         let payload = usize::try_from(header.length).unwrap_or_default();
-        if self.buffer.len() < HEADER + names + payload {
+        if self.intake.bytes.len() < HEADER + names + payload {
             return Ok(Cut::Incomplete);
         }
         self.header = None;
-        let message = self.buffer.split_to(HEADER + names + payload);
+        let message = self.intake.bytes.split_to(HEADER + names + payload);
         match kind {
             Kind::Kill => Ok(Cut::Request(ClientFrame::Goodbye)),
             Kind::Join => {
