@@ -24,7 +24,7 @@ const RATE: Column = ("messages a second (least..most)", |_, point| spread(point
 const CPU: Column = ("CPU s of all daemons a million", |_, point| format!("{:.2}", point.cpu));
 const PING: Column = ("one at a time, p50 in µs (least..most)", |_, point| spread(point.ping));
 const OPENING: Column = ("all open and joined, s", |_, point| format!("{:.3}", point.opening));
-const MEMORY: Column = ("MB of the largest daemon, idle load", |_, point| format!("{:.0}", point.memory));
+const MEMORY: Column = ("MB of the largest daemon", |_, point| format!("{:.0}", point.memory));
 const DAEMON_CPU: Column =
     ("CPU s of one daemon a million", |count, point| format!("{:.2}", point.cpu / f64::from(count)));
 /// Of three daemons.
