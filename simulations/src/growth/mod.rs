@@ -16,6 +16,7 @@ use crate::traffic::Traffic;
 
 /// The sizes that are worth a column.
 pub const SIZES: [usize; 8] = [2, 3, 5, 7, 16, 32, 64, 128];
+
 /// What a cluster of one size costs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Growth {

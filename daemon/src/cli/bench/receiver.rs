@@ -33,7 +33,7 @@ const CLOCK_EVERY: u32 = 16;
 
 /// Receives until it is over.
 pub(super) async fn run(seat: Seat) -> anyhow::Result<Received> {
-    let groups = seat.groups(true);
+    let groups = seat.groups();
     let (shared, number, connection) = seat.open(groups).await?;
     let (sender, mut receiver) = connection.split();
     let mut received = Received::new(&shared)?;

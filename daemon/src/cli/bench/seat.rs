@@ -27,15 +27,15 @@ impl Seat {
         Self { shared, number, address, ready }
     }
 
-    /// The groups of the load, if this session wants to see what is sent there: receivers do, and senders that wait for
-    /// their own messages.
-    pub(super) fn groups(&self, receives: bool) -> Vec<String> {
-        if receives { self.shared.groups() } else { Vec::new() }
+    /// The groups of the load.
+    pub(super) fn groups(&self) -> Vec<String> {
+        self.shared.groups()
     }
 
-    /// Whether senders wait for their own messages.
-    pub(super) fn is_closed_loop(&self) -> bool {
-        matches!(self.shared.load.pace, Pace::InFlight(_))
+    /// Those of them that a sender has to be in: all, if it waits for its own messages.
+    pub(super) fn groups_of_sender(&self) -> Vec<String> {
+        let waits = matches!(self.shared.load.pace, Pace::InFlight(_));
+        if waits { self.shared.groups() } else { Vec::new() }
     }
 
     /// The group that only this bystander is in.

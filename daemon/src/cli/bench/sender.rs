@@ -39,7 +39,7 @@ const LOOK_EVERY: u64 = 32;
 /// Sends until it is told to stop; gives how long its own messages took, in closed loop.
 pub(super) async fn run(seat: Seat) -> anyhow::Result<Histogram<u64>> {
     // In closed loop its own messages tell it when to go on.
-    let groups = seat.groups(seat.is_closed_loop());
+    let groups = seat.groups_of_sender();
     let (shared, number, connection) = seat.open(groups).await?;
     Sending::new(&shared, number, connection).run().await
 }

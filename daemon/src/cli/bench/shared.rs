@@ -29,6 +29,7 @@ pub(super) struct Shared {
 const AHEAD: usize = 24 << 20;
 /// What a message costs in a queue beside its payload.
 const OVERHEAD: usize = 64;
+
 impl Shared {
     pub(super) fn new(load: &Load, receivers: usize) -> Self {
         Self {
