@@ -85,6 +85,8 @@ mod planted {
         StableWithoutOne = "PROTOCOL O3",
         /// the clock of a heartbeat counts although data before it is not here
         HeartbeatBelieved = "PROTOCOL O4.4",
+        /// a clock that was announced ahead of the data is not kept
+        PromiseBroken = "PROTOCOL O4.5",
         /// Reliable and Fifo messages overtake those of their session that wait
         WaitingOvertaken = "PROTOCOL O5.1",
         /// what was delivered on receipt is delivered again at its place in the order

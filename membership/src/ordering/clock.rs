@@ -1,10 +1,22 @@
 //! The three numbers of a daemon in a view: clock, horizon, stable (PROTOCOL O1 to O4).
 
+/// A clock goes ahead of the data by at most so many frames (PROTOCOL O4.5).
+const LOOKAHEAD_MAX: u64 = 1024;
+
+/// Who sends as often as the others has fewer than so many frames of each to listen to in between, mostly. Its clock stays
+/// with theirs: frames that cross then answer one another.
+const TURNS: u64 = 4;
+
 /// Lamport clock, what was heard from whom, and what others said that they hold.
 #[derive(Clone, Debug)]
 pub(crate) struct Clocks {
     me: usize,
+    /// My next data frame comes after it.
     clock: u64,
+    /// The highest clock of a data frame.
+    newest: u64,
+    /// Data frames of others since my own last one; each own one halves it.
+    listened: u64,
     /// For each rank, the highest clock c such that all its frames up to c are here. Mine is my clock.
     heard: Vec<u64>,
     /// For each rank, the last horizon that it announced. Mine is my horizon.
@@ -16,7 +28,8 @@ pub(crate) struct Clocks {
 
 impl Clocks {
     pub(crate) fn new(members: usize, me: usize) -> Self {
-        Self { me, clock: 0, heard: vec![0; members], seen: vec![0; members], stable: 0, announced: (0, 0) }
+        let (heard, seen) = (vec![0; members], vec![0; members]);
+        Self { me, clock: 0, newest: 0, listened: 0, heard, seen, stable: 0, announced: (0, 0) }
     }
 
     pub(crate) fn clock(&self) -> u64 {
@@ -47,11 +60,38 @@ impl Clocks {
         self.announced
     }
 
-    /// My next data frame is made: its clock.
-    pub(crate) fn tick(&mut self) -> u64 {
-        self.clock += 1;
-        self.heard[self.me] = self.clock;
-        self.clock
+    /// My next data frame is made.
+    pub(crate) fn tick(&mut self) {
+        self.newest = self.next();
+        self.pass(self.newest);
+        self.listened /= 2;
+    }
+
+    /// The clock of my next data frame.
+    pub(crate) fn next(&self) -> u64 {
+        if mutant!(PromiseBroken) { self.newest + 1 } else { self.clock + 1 }
+    }
+
+    /// A data frame of `rank` with `clock` is here.
+    pub(crate) fn receive(&mut self, rank: usize, clock: u64) {
+        self.hear(rank, clock);
+        self.newest = self.newest.max(clock);
+        self.listened = self.listened.saturating_add(1);
+        if !mutant!(ClockNotAdvanced) {
+            self.pass(clock);
+        }
+    }
+
+    /// All frames of `rank` up to `clock` are here.
+    pub(crate) fn hear(&mut self, rank: usize, clock: u64) {
+        self.heard[rank] = self.heard[rank].max(clock);
+    }
+
+    /// The longer I only listened, the further my clock goes ahead: what comes up to there waits for no answer of mine
+    /// (PROTOCOL O4.5).
+    pub(crate) fn go_ahead(&mut self) {
+        let longer = self.listened.saturating_sub(TURNS * self.heard.len() as u64);
+        self.pass(self.newest + longer.min(LOOKAHEAD_MAX));
     }
 
     /// The news go out.
@@ -60,19 +100,9 @@ impl Clocks {
         self.announced
     }
 
-    /// `rank` announced `clock`, and all its frames up to there are here.
-    pub(crate) fn hear(&mut self, rank: usize, clock: u64) {
-        self.fill(rank, clock);
+    fn pass(&mut self, clock: u64) {
+        self.clock = self.clock.max(clock);
         self.heard[self.me] = self.clock;
-    }
-
-    /// Others brought all frames of `rank` up to `clock`. This says nothing about my own frames: the view is over,
-    /// and what I reported of them stays.
-    pub(crate) fn fill(&mut self, rank: usize, clock: u64) {
-        self.heard[rank] = self.heard[rank].max(clock);
-        if !mutant!(ClockNotAdvanced) {
-            self.clock = self.clock.max(clock);
-        }
     }
 
     /// `rank` holds everything up to `horizon`.
@@ -96,7 +126,7 @@ mod tests {
     #[test]
     fn a_lone_daemon_is_stable_at_once() {
         let mut clocks = Clocks::new(1, 0);
-        assert_eq!(clocks.tick(), 1);
+        clocks.tick();
         clocks.advance();
         assert_eq!((clocks.horizon(), clocks.stable()), (1, 1));
     }
@@ -108,12 +138,46 @@ mod tests {
         clocks.hear(1, 1);
         clocks.advance();
         assert_eq!(clocks.horizon(), 0);
-        clocks.hear(2, 4);
+        clocks.receive(2, 4);
         clocks.advance();
         assert_eq!((clocks.clock(), clocks.horizon(), clocks.stable()), (4, 1, 0));
         clocks.see(1, 1);
         clocks.see(2, 3);
         clocks.advance();
         assert_eq!(clocks.stable(), 1);
+    }
+
+    /// How far a clock goes ahead of the data after so many frames of others.
+    fn lookahead(clocks: &mut Clocks, frames: u64) -> u64 {
+        for _ in 0..frames {
+            clocks.receive(1, clocks.newest + 1);
+        }
+        clocks.go_ahead();
+        clocks.clock() - clocks.newest
+    }
+
+    #[test]
+    fn who_only_listens_goes_ahead_and_who_takes_turns_does_not() {
+        let mut clocks = Clocks::new(3, 0);
+        for _ in 0..100 {
+            clocks.tick();
+            assert_eq!(lookahead(&mut clocks, 2), 0);
+        }
+        assert_eq!(lookahead(&mut clocks, 20), 11);
+        assert_eq!(lookahead(&mut clocks, 0), 11, "it goes ahead of the data, not of itself");
+        assert_eq!(lookahead(&mut clocks, 2 * LOOKAHEAD_MAX), LOOKAHEAD_MAX);
+        assert_eq!(clocks.next(), clocks.clock() + 1, "nothing comes before what was announced");
+    }
+
+    #[test]
+    fn a_clock_that_is_ahead_takes_no_other_along() {
+        let mut clocks = Clocks::new(2, 0);
+        clocks.tick();
+        clocks.hear(1, 1000);
+        clocks.advance();
+        assert_eq!((clocks.clock(), clocks.horizon()), (1, 1));
+        clocks.tick();
+        clocks.advance();
+        assert_eq!(clocks.horizon(), 2, "the next one waits for nobody");
     }
 }

@@ -179,7 +179,7 @@ impl Ordering {
         self.check_horizon(horizon)?;
         self.store(rank, clock, frame, head)?;
         self.received[usize::from(rank)] += 1;
-        self.clocks.hear(usize::from(rank), clock);
+        self.clocks.receive(usize::from(rank), clock);
         self.clocks.see(usize::from(rank), horizon);
         self.advance();
         Ok(())
@@ -221,7 +221,7 @@ impl Ordering {
             return (None, singles);
         }
         let mut out = BytesMut::with_capacity(capacity.min(outbox.bytes() + 256));
-        let (clock, horizon) = (self.clocks.clock() + 1, self.horizon_after_tick());
+        let (clock, horizon) = (self.clocks.next(), self.horizon_after_tick());
         Header::Data { view: self.view, clock, horizon }.encode_into(&mut out);
         let head = out.len();
         loop {
@@ -261,6 +261,7 @@ impl Ordering {
 
     /// A frame with clock and horizon, to all.
     pub(crate) fn announce(&mut self) -> Bytes {
+        self.clocks.go_ahead();
         let (clock, horizon) = self.clocks.announce();
         self.unannounced = 0;
         Header::Progress { view: self.view, clock, horizon }.encode()
@@ -309,7 +310,7 @@ impl Ordering {
                 Err(FrameError::Violation(_)) => {}
                 stored => stored?,
             }
-            self.clocks.fill(usize::from(rank), clock);
+            self.clocks.hear(usize::from(rank), clock);
         }
         Ok(())
     }
@@ -325,7 +326,7 @@ impl Ordering {
         if after > self.heard_of(rank)? || clock > finals[usize::from(rank)] {
             return Err(FrameError::Violation("an end of resends that does not fit what is here"));
         }
-        self.clocks.fill(usize::from(rank), clock);
+        self.clocks.hear(usize::from(rank), clock);
         Ok(())
     }
 
@@ -378,7 +379,7 @@ impl Ordering {
 
     fn horizon_after_tick(&self) -> u64 {
         let others = self.clocks.heard().iter().enumerate().filter(|(rank, _)| *rank != usize::from(self.me));
-        others.map(|(_, &heard)| heard).min().unwrap_or_else(|| self.clocks.clock() + 1)
+        others.map(|(_, &heard)| heard).fold(self.clocks.next(), u64::min)
     }
 
     /// Takes a frame in: its pieces, from `head` on, wait or are due.

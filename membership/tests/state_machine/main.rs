@@ -13,7 +13,7 @@ use stentor_membership::{Content, Phase, Service, ViewId};
 
 use input::{INPUTS, Input, KINDS, kind};
 use table::IMPOSSIBLE;
-use world::{CLOCK, Past, State, World, id, ids, piece};
+use world::{CLOCK, Past, State, World, data, id, ids, message, piece};
 
 /// What a node in `state` does with `input`, as a cell of the table.
 fn observed(input: &Input, state: State) -> String {
@@ -98,7 +98,7 @@ fn one_wrong_epoch_does_not_use_up_all() {
 #[test]
 fn the_largest_clock_is_not_the_last() {
     let mut world = World::new(State::Operational, Past::Plain);
-    world.give("d", &Header::Progress { view: world.view, clock: 1 << 61, horizon: 0 });
+    world.give_bytes("d", data(world.view, 1 << 61, 0, &message()));
     world.begin();
     let content = Content::new(&["g"], 0, b"text").unwrap();
     world.node.multicast(world.session, Service::Agreed, false, &content).unwrap();

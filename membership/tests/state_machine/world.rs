@@ -164,7 +164,7 @@ impl World {
             self.give(peer, &Header::Status(self.status()));
             let origin = Origin { complete: self.view, companions: ids(&[peer]) };
             let list = Body::Sync(SyncPart { origin, rows: Vec::new(), last: true });
-            self.give_bytes(peer, data(self.view, 2, 0, &list.encode()));
+            self.give_bytes(peer, data(self.view, CLOCK, 0, &list.encode()));
         }
         for horizon in [2, 2, CLOCK, CLOCK] {
             for peer in ["c", "d"] {

@@ -8,6 +8,7 @@ use super::Story;
 pub(crate) const ALL: &[Story] = &[
     ordinary::FIRST_VIEW,
     ordinary::JOIN,
+    ordinary::ONE_SENDS,
     ordinary::SAFE,
     ordinary::ORDERLY_LEAVE,
     failures::CRASH,

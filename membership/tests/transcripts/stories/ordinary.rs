@@ -63,6 +63,38 @@ pub(crate) const JOIN: Story = Story {
     },
 };
 
+pub(crate) const ONE_SENDS: Story = Story {
+    name: "one_sends",
+    proves: "where one daemon sends, its messages wait for no answers; the first message of another one does",
+    clauses: "E9, O1, O2, O4.2, O4.5, O5.2",
+    tell: || {
+        let mut s = Script::together(&["a", "b", "c"]);
+        let (ann, bob) = (s.named("a", "ann", &["news"]), s.named("b", "bob", &["news"]));
+        s.run(20 * MS);
+        for _ in 0..50 {
+            s.sends("a", ann, Service::Agreed, &["news"], "one of many");
+            s.run(3 * MS);
+        }
+        s.run(20 * MS);
+        s.skip();
+        s.say("ann has sent for a while, and nobody else: b and c have announced clocks that are ahead of hers. Her next
+               message is delivered at once, and by b on receipt. Only memory waits for what is said 5 ms later, and with
+               it their clocks go ahead again.");
+        s.sends("a", ann, Service::Agreed, &["news"], "the next");
+        s.run(10 * MS);
+        s.say("bob's message comes after the clock that b has announced. c's is not behind it, a's is: a answers.");
+        s.sends("b", bob, Service::Agreed, &["news"], "mine");
+        s.run(3 * MS);
+        s.say("ann's next message comes after bob's, and so after the clock of b, which answers. b has just sent, so it goes
+               ahead less than before.");
+        s.sends("a", ann, Service::Agreed, &["news"], "thanks");
+        s.run(10 * MS);
+        assert_eq!(s.heard("a", ann), ["the next", "mine", "thanks"]);
+        assert_eq!(s.heard("b", bob), ["the next", "mine", "thanks"]);
+        s
+    },
+};
+
 pub(crate) const SAFE: Story = Story {
     name: "safe",
     proves: "a Safe message is delivered when every member has it, and holds back what is ordered after it",
