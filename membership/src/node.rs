@@ -67,6 +67,8 @@ pub struct Node {
     paced_until: Timestamp,
     /// The window was found full since it last had room.
     window_full: bool,
+    /// A large message was held back since large ones last had room.
+    large_held: bool,
     leaving: bool,
     transmits: VecDeque<Transmit>,
     events: VecDeque<Event>,
@@ -101,6 +103,7 @@ impl Node {
             lazy_at: None,
             paced_until: now,
             window_full: false,
+            large_held: false,
             leaving: false,
             transmits: VecDeque::new(),
             events: [Event::View(view.clone())].into(),

@@ -27,6 +27,8 @@ pub struct Stats {
     pub sessions_blocked: u64,
     /// Times that sending paused because the window was full.
     pub window_full: u64,
+    /// Times that a large message had to wait because others send small ones.
+    pub large_held: u64,
     /// Peers cut off for breaking the protocol.
     pub violations: u64,
     /// Bytes of own frames that not everybody has confirmed.

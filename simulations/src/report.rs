@@ -93,6 +93,7 @@ impl Counts {
         stats.unreliable_dropped += other.unreliable_dropped;
         stats.sessions_blocked += other.sessions_blocked;
         stats.window_full += other.window_full;
+        stats.large_held += other.large_held;
         stats.violations += other.violations;
     }
 }
@@ -109,6 +110,7 @@ impl fmt::Display for Counts {
             messages_discarded,
             sessions_blocked,
             window_full,
+            large_held,
             ..
         } = &self.stats;
         writeln!(
@@ -130,7 +132,7 @@ impl fmt::Display for Counts {
         writeln!(
             f,
             "{data_frames_sent} data frames, {progress_frames_sent} progress frames, window full {window_full} \
-             times, sessions blocked {sessions_blocked} times"
+             times, large messages held {large_held} times, sessions blocked {sessions_blocked} times"
         )?;
         write!(
             f,

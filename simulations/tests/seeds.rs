@@ -41,6 +41,7 @@ fn seeds_keep_all_guarantees() {
         ("resends", stats.frames_resent),
         ("discarded messages", stats.messages_discarded),
         ("full windows", stats.window_full),
+        ("large messages that wait", stats.large_held),
         ("blocked sessions", stats.sessions_blocked),
         ("transitional deliveries", counts.transitional),
         ("group views", counts.memberships),

@@ -108,7 +108,8 @@ socket = "@NAME@.sock"
 #suspect_after_max = "5s"
 
 # Bytes on their way that not every daemon has confirmed; at the bound, senders wait. Each daemon may cost every other
-# one this much memory.
+# one this much memory. While others send messages that fit a frame, larger ones use a 32nd of it, to leave room: over
+# long paths, more makes them faster.
 #window = "8MiB"
 
 # Bytes that one program may have waiting to be sent; at the bound, it waits.

@@ -114,6 +114,7 @@ fn core_counters(node: &Node) -> Vec<(String, u64)> {
         ("unreliable_dropped", stats.unreliable_dropped),
         ("sessions_blocked", stats.sessions_blocked),
         ("window_full", stats.window_full),
+        ("large_held", stats.large_held),
         ("violations", stats.violations),
         ("unstable_bytes", to_u64(stats.unstable_bytes)),
         ("retained_bytes", to_u64(stats.retained_bytes)),

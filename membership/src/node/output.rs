@@ -7,14 +7,18 @@ use bytes::{BufMut, Bytes, BytesMut};
 use super::Node;
 use crate::event::{Channel, Event, Transmit};
 use crate::id::{DaemonId, SessionId};
-use crate::ordering::{Outgoing, Urgency};
+use crate::ordering::{Allowed, Outgoing, Urgency};
 use crate::time::Timestamp;
 use crate::wire::Header;
 
 /// Progress that only memory waits for goes out after this at the latest (PROTOCOL O4.2).
 const LAZY_DELAY: Duration = Duration::from_millis(5);
-/// Progress that only memory waits for goes out after this part of the window has come in.
+/// Progress that only memory waits for goes out after a daemon's share of this part of the window has come in.
 const LAZY_PART: usize = 8;
+/// In smaller views shares are as small as with so many members: large messages may have to make do with less of the window.
+const LAZY_MEMBERS_MIN: usize = 8;
+/// The part of the window for large messages while others send small ones (PROTOCOL F4).
+const LARGE_PART: usize = 32;
 /// Up to this many members, progress that others wait for goes out at once.
 const UNPACED_MEMBERS: usize = 12;
 /// Above, a daemon leaves this time for each member between two progress frames (PROTOCOL O4.3).
@@ -110,9 +114,9 @@ impl Node {
                 // The own copies come behind what is due.
                 self.drain_deliveries(None);
             }
-            let only_daemon = !self.groups.is_complete() && !mutant!(SendBeforeTable);
+            let allowed = self.allowed();
             let (frame, singles) =
-                self.ordering.make_frame(&mut self.outbox, self.config.frame, single, only_daemon);
+                self.ordering.make_frame(&mut self.outbox, self.config.frame, single, allowed);
             let idle = frame.is_none() && singles.is_empty();
             for (lane, message) in singles {
                 self.send_unreliable(lane, &message);
@@ -128,10 +132,23 @@ impl Node {
         }
     }
 
+    /// What may be sent now, if the window has room.
+    fn allowed(&mut self) -> Allowed {
+        if !self.groups.is_complete() && !mutant!(SendBeforeTable) {
+            return Allowed::Daemon;
+        }
+        let full = self.ordering.own_bytes() >= self.config.window / LARGE_PART;
+        let gives_way = full && self.ordering.has_small_ones() && self.outbox.has_large();
+        self.stats.large_held += u64::from(gives_way && !self.large_held);
+        self.large_held = gives_way;
+        if gives_way { Allowed::Small } else { Allowed::All }
+    }
+
     /// Progress, if somebody waits for it (PROTOCOL O4).
     fn produce_progress(&mut self) {
         let paced = self.view.members.len() > UNPACED_MEMBERS;
-        match self.ordering.urgency(self.config.window / LAZY_PART / self.view.members.len()) {
+        let share = self.config.window / LAZY_PART / self.view.members.len().max(LAZY_MEMBERS_MIN);
+        match self.ordering.urgency(share) {
             Urgency::Nothing => self.lazy_at = None,
             Urgency::Lazy => {
                 let due = *self.lazy_at.get_or_insert(self.now + LAZY_DELAY);

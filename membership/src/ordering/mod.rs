@@ -15,7 +15,7 @@ use self::clock::Clocks;
 use self::delivery::Delivering;
 pub(crate) use self::delivery::{Delivery, Ending};
 use self::fragments::Assembly;
-pub(crate) use self::outbox::{DAEMON_LANE, Outbox, Outgoing, Taken};
+pub(crate) use self::outbox::{Allowed, DAEMON_LANE, Outbox, Outgoing, Taken};
 use self::retention::{Entry, EntryState, Retention, Stored};
 use crate::error::FrameError;
 use crate::id::{DaemonId, Position, ViewId};
@@ -45,12 +45,17 @@ pub(crate) struct Ordering {
     safe_to: u64,
     /// Bytes received since my horizon was announced.
     unannounced: usize,
+    /// Data frames since the last one with a message that fits a frame.
+    since_small: u64,
     /// The pieces of the frame that is taken in: empty in between, so that its memory serves the next one.
     pieces: Vec<Piece>,
 }
 
 /// A larger frame's memory for pieces is given back.
 const PIECES_KEPT: usize = 4096;
+
+/// A message that fits a frame is remembered for so many data frames.
+const SMALL_REMEMBERED: u64 = 4096;
 
 /// Whether the others wait for my clock and horizon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +87,7 @@ impl Ordering {
             ordered_to: 0,
             safe_to: 0,
             unannounced: 0,
+            since_small: u64::MAX,
             pieces: Vec::new(),
             members,
         }
@@ -117,6 +123,11 @@ impl Ordering {
 
     pub(crate) fn own_bytes(&self) -> usize {
         self.frames.own_bytes()
+    }
+
+    /// Whether somebody sends messages that fit a frame: large ones then leave them room (PROTOCOL F4).
+    pub(crate) fn has_small_ones(&self) -> bool {
+        self.since_small < SMALL_REMEMBERED
     }
 
     pub(crate) fn retained_bytes(&self) -> usize {
@@ -214,7 +225,7 @@ impl Ordering {
         outbox: &mut Outbox,
         capacity: usize,
         single: usize,
-        only_daemon: bool,
+        allowed: Allowed,
     ) -> (Option<Bytes>, Vec<(u32, Outgoing)>) {
         let mut singles = Vec::new();
         if self.frozen || outbox.is_empty() {
@@ -225,7 +236,7 @@ impl Ordering {
         Header::Data { view: self.view, clock, horizon }.encode_into(&mut out);
         let head = out.len();
         loop {
-            match outbox.take(&mut out, capacity, head, single, only_daemon) {
+            match outbox.take(&mut out, capacity, head, single, allowed) {
                 Taken::Piece => {}
                 Taken::Single { lane, message } => singles.push((lane, message)),
                 Taken::Nothing => break,
@@ -402,8 +413,12 @@ impl Ordering {
         pieces: &[Piece],
     ) -> Result<(), FrameError> {
         let mut entries = Vec::with_capacity(pieces.len());
+        self.since_small = self.since_small.saturating_add(1);
         for (index, piece) in (0u32..).zip(pieces) {
-            let Piece { lane, service, .. } = *piece;
+            let Piece { lane, service, first, last, .. } = *piece;
+            if first && last && lane != DAEMON_LANE {
+                self.since_small = 0;
+            }
             let state = match self.assembly.add(rank, piece, &frame)? {
                 None => EntryState::Partial,
                 Some(body) => {

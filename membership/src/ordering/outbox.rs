@@ -55,6 +55,17 @@ pub(crate) enum Taken {
     Nothing,
 }
 
+/// What may go into a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Allowed {
+    /// What the daemon itself says.
+    Daemon,
+    /// That, and messages of sessions that fit one frame.
+    Small,
+    /// Everything.
+    All,
+}
+
 /// All lanes, served in turn.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
@@ -83,6 +94,11 @@ impl Outbox {
     /// Whether an Unreliable message waits.
     pub(crate) fn has_unreliable(&self) -> bool {
         self.unreliable > 0
+    }
+
+    /// Whether a message that does not fit a frame is partly sent.
+    pub(crate) fn has_large(&self) -> bool {
+        self.large.is_some()
     }
 
     pub(crate) fn has_lane(&self, lane: u32) -> bool {
@@ -120,18 +136,17 @@ impl Outbox {
     }
 
     /// Appends the next piece to `out`, which may grow to `capacity` bytes in all; `head` of them are taken by the
-    /// frame's header. Messages of at most `single` bytes that are Unreliable are handed out instead. With
-    /// `only_daemon` the sessions wait.
+    /// frame's header. Messages of at most `single` bytes that are Unreliable are handed out instead.
     pub(crate) fn take(
         &mut self,
         out: &mut BytesMut,
         capacity: usize,
         head: usize,
         single: usize,
-        only_daemon: bool,
+        allowed: Allowed,
     ) -> Taken {
         for _ in 0..self.turn.len() {
-            let Some(number) = self.next_turn(only_daemon) else { return Taken::Nothing };
+            let Some(number) = self.next_turn(allowed) else { return Taken::Nothing };
             let Some(lane) = self.lanes.get_mut(&number) else { continue };
             let Some(message) = lane.queue.front() else { continue };
             if message.service == Service::Unreliable && message.len() <= single {
@@ -142,7 +157,10 @@ impl Outbox {
             let room = capacity.saturating_sub(out.len() + PIECE_OVERHEAD);
             let (from, len) = (lane.sent, message.len());
             let whole = len <= capacity.saturating_sub(head + PIECE_OVERHEAD);
-            let to = if len - from <= room {
+            let to = if !whole && allowed == Allowed::Small && number != DAEMON_LANE {
+                self.turn.push_back(number);
+                continue;
+            } else if len - from <= room {
                 len
             } else if whole || room < (capacity - head) / 4 {
                 self.turn.push_front(number);
@@ -189,12 +207,12 @@ impl Outbox {
         std::mem::take(&mut self.unblocked)
     }
 
-    fn next_turn(&mut self, only_daemon: bool) -> Option<u32> {
+    fn next_turn(&mut self, allowed: Allowed) -> Option<u32> {
         if self.lanes.contains_key(&DAEMON_LANE) {
             self.turn.retain(|&lane| lane != DAEMON_LANE);
             return Some(DAEMON_LANE);
         }
-        if only_daemon { None } else { self.turn.pop_front() }
+        if allowed == Allowed::Daemon { None } else { self.turn.pop_front() }
     }
 
     /// Removes the first message of a lane that is not in `turn`; puts the lane there again if it has more.
@@ -257,7 +275,7 @@ mod tests {
         loop {
             let mut out = BytesMut::new();
             let mut pieces = 0;
-            while let Taken::Piece = outbox.take(&mut out, CAPACITY, 0, 0, false) {
+            while let Taken::Piece = outbox.take(&mut out, CAPACITY, 0, 0, Allowed::All) {
                 pieces += 1;
             }
             assert!(out.len() <= CAPACITY);
@@ -288,7 +306,7 @@ mod tests {
         let mut lanes = Vec::new();
         while !outbox.is_empty() {
             let at = out.len();
-            match outbox.take(&mut out, CAPACITY, 0, 0, false) {
+            match outbox.take(&mut out, CAPACITY, 0, 0, Allowed::All) {
                 Taken::Piece => lanes.push(out[at]),
                 _ => out.clear(),
             }
@@ -297,11 +315,32 @@ mod tests {
     }
 
     #[test]
+    fn a_large_message_waits_where_only_small_ones_may_go() {
+        let mut outbox = Outbox::default();
+        let mut out = BytesMut::new();
+        outbox.push(1, message(3000));
+        assert!(matches!(outbox.take(&mut out, CAPACITY, 0, 0, Allowed::All), Taken::Piece));
+        outbox.push(2, message(10));
+        outbox.push(3, message(3000));
+        outbox.push(DAEMON_LANE, message(1500));
+        let mut lanes = Vec::new();
+        loop {
+            out.clear();
+            match outbox.take(&mut out, CAPACITY, 0, 0, Allowed::Small) {
+                Taken::Piece => lanes.push(u32::from(out[0])),
+                _ => break,
+            }
+        }
+        assert_eq!(lanes, [DAEMON_LANE, DAEMON_LANE, 2]);
+        assert_eq!(frames(&mut outbox).len(), 5, "they go on when they may");
+    }
+
+    #[test]
     fn a_partly_sent_message_begins_again_in_the_next_view() {
         let mut outbox = Outbox::default();
         outbox.push(1, message(1500));
         let mut out = BytesMut::new();
-        assert!(matches!(outbox.take(&mut out, CAPACITY, 0, 0, false), Taken::Piece));
+        assert!(matches!(outbox.take(&mut out, CAPACITY, 0, 0, Allowed::All), Taken::Piece));
         outbox.begin_view();
         assert_eq!(frames(&mut outbox), [1, 1]);
     }
@@ -315,9 +354,9 @@ mod tests {
         }
         assert!(!outbox.admit(1, 100, 400));
         let mut out = BytesMut::new();
-        let _ = outbox.take(&mut out, CAPACITY, 0, 0, false);
+        let _ = outbox.take(&mut out, CAPACITY, 0, 0, Allowed::All);
         assert!(outbox.take_unblocked().is_empty());
-        let _ = outbox.take(&mut out, CAPACITY, 0, 0, false);
+        let _ = outbox.take(&mut out, CAPACITY, 0, 0, Allowed::All);
         assert_eq!(outbox.take_unblocked(), [1]);
     }
 
@@ -329,10 +368,10 @@ mod tests {
         outbox.hold(3, 2);
         outbox.push(3, message(10));
         let mut out = BytesMut::new();
-        let _ = outbox.take(&mut out, CAPACITY, 0, 0, false);
+        let _ = outbox.take(&mut out, CAPACITY, 0, 0, Allowed::All);
         assert_eq!(out[0], 1);
         out.clear();
-        let _ = outbox.take(&mut out, CAPACITY, 0, 0, false);
+        let _ = outbox.take(&mut out, CAPACITY, 0, 0, Allowed::All);
         assert_eq!(out[0], 3, "an empty lane in between lets it pass");
         assert!(outbox.is_empty());
     }
@@ -342,10 +381,10 @@ mod tests {
         let mut outbox = Outbox::default();
         outbox.push(1, message(10));
         let mut out = BytesMut::new();
-        assert!(matches!(outbox.take(&mut out, CAPACITY, 0, 0, true), Taken::Nothing));
+        assert!(matches!(outbox.take(&mut out, CAPACITY, 0, 0, Allowed::Daemon), Taken::Nothing));
         outbox.push(DAEMON_LANE, message(10));
-        assert!(matches!(outbox.take(&mut out, CAPACITY, 0, 0, true), Taken::Piece));
-        assert!(matches!(outbox.take(&mut out, CAPACITY, 0, 0, true), Taken::Nothing));
+        assert!(matches!(outbox.take(&mut out, CAPACITY, 0, 0, Allowed::Daemon), Taken::Piece));
+        assert!(matches!(outbox.take(&mut out, CAPACITY, 0, 0, Allowed::Daemon), Taken::Nothing));
         outbox.begin_view();
         assert_eq!(frames(&mut outbox), [1]);
     }

@@ -247,7 +247,7 @@ pub(crate) const BROKEN_LINK: Story = Story {
 pub(crate) const LARGE_MESSAGE: Story = Story {
     name: "large_message",
     proves: "a message of which only a part was sent when its view fell is sent whole in the next one, and delivered once",
-    clauses: "E3, E4, F1, O8, V3.1, V6.3",
+    clauses: "E3, E4, F1, F4, O8, V3.1, V6.3",
     tell: || {
         let config = Config { window: 64 << 10, frame: 40 << 10, ..Config::default() };
         let mut s = Script::together_with(&["a", "b", "c"], &config);
@@ -255,8 +255,8 @@ pub(crate) const LARGE_MESSAGE: Story = Story {
         let bob = s.named("b", "bob", &["news"]);
         s.run(20 * MS);
         s.skip();
-        s.say("A frame holds 40 KiB here, and a may have 64 KiB that not everybody has confirmed. ann's message has
-               110,000 bytes: two frames fill the window, and the rest waits.");
+        s.say("A frame holds 40 KiB here, the window 64 KiB, and ann's message has 110,000 bytes. bob has just joined, by
+               a message that fits a frame: there may be more of these, so only one frame at a time is under way.");
         s.note("a", "#ann#a sends 110000 bytes to news, agreed".to_owned());
         s.send("a", ann, Service::Agreed, &["news"], &"x".repeat(110_000));
         s.run(MS / 2);
