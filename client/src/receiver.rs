@@ -13,6 +13,7 @@ use crate::error::{Disconnected, TryRecvError};
 use crate::event::Event;
 use crate::shared::{Shared, Stage};
 use crate::tasks::Batch;
+use crate::wire::{LastMessage, WireError};
 
 /// The receiving half of a connection: what happens to this session, in order.
 ///
@@ -27,6 +28,7 @@ pub struct Receiver {
     inbox: mpsc::UnboundedReceiver<Batch>,
     room: Arc<Semaphore>,
     batch: Option<Batch>,
+    last: LastMessage,
     /// Whether the stream has given the reason for its end.
     explained: bool,
 }
@@ -38,7 +40,7 @@ impl Receiver {
         room: Arc<Semaphore>,
     ) -> Self {
         shared.add_handle();
-        Self { shared, inbox, room, batch: None, explained: false }
+        Self { shared, inbox, room, batch: None, last: LastMessage::default(), explained: false }
     }
 
     /// The name of this session.
@@ -60,10 +62,9 @@ impl Receiver {
     /// [`TryRecvError::Empty`] if there is none yet; also after the connection's end, then with the reason.
     pub fn try_recv(&mut self) -> Result<Event, TryRecvError> {
         loop {
-            if let Some(event) = self.batch.as_mut().and_then(|batch| batch.events.next()) {
-                return Ok(event);
+            if let Some(event) = self.next_of_batch() {
+                return Ok(event?);
             }
-            self.batch = None;
             match self.inbox.try_recv() {
                 Ok(batch) => self.batch = Some(batch),
                 Err(mpsc::error::TryRecvError::Empty) => return Err(TryRecvError::Empty),
@@ -78,16 +79,37 @@ impl Receiver {
     /// As [`recv`](Self::recv).
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Event>, Disconnected>> {
         loop {
-            if let Some(event) = self.batch.as_mut().and_then(|batch| batch.events.next()) {
-                return Poll::Ready(Ok(Some(event)));
+            if let Some(event) = self.next_of_batch() {
+                return Poll::Ready(event.map(Some));
             }
-            // Gives its room back before the wait for another.
-            self.batch = None;
             match ready!(self.inbox.poll_recv(cx)) {
                 Some(batch) => self.batch = Some(batch),
                 None => return Poll::Ready(self.over()),
             }
         }
+    }
+
+    /// The next event that was read; gives the room of the batch back behind its last one.
+    #[inline]
+    fn next_of_batch(&mut self) -> Option<Result<Event, Disconnected>> {
+        match self.batch.as_mut()?.next(&mut self.last) {
+            Some(Ok(event)) => Some(Ok(event)),
+            Some(Err(error)) => Some(Err(self.give_up(error))),
+            None => {
+                self.batch = None;
+                None
+            }
+        }
+    }
+
+    /// What the daemon sent is not a message. What came behind it is of no more use.
+    fn give_up(&mut self, error: WireError) -> Disconnected {
+        let reason = Disconnected::Protocol(error);
+        self.shared.end(reason.clone());
+        self.batch = None;
+        self.inbox.close();
+        while self.inbox.try_recv().is_ok() {}
+        reason
     }
 
     fn over(&self) -> Result<Option<Event>, Disconnected> {

@@ -13,7 +13,7 @@ use tracing::{debug, warn};
 use crate::error::Disconnected;
 use crate::event::{Event, Message};
 use crate::shared::{BUFFER, Shared, Stage};
-use crate::wire::{DaemonFrame, FrameDecoder, GoodbyeCode, WireError};
+use crate::wire::{DaemonFrame, FrameDecoder, GoodbyeCode, LastMessage, Messages, WireError};
 
 /// Bytes of events that wait for the program. A larger event is taken when nothing else waits.
 pub(crate) const INBOX: usize = 1 << 20;
@@ -26,8 +26,36 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Events that were read together, and the part of the inbox that they hold until they are all taken.
 pub(crate) struct Batch {
-    pub(crate) events: std::vec::IntoIter<Event>,
-    pub(crate) _room: Option<OwnedSemaphorePermit>,
+    /// Those in front of `behind`.
+    messages: Messages,
+    behind: std::vec::IntoIter<Read>,
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+/// What was read.
+enum Read {
+    /// Messages that came one behind the other.
+    Messages(Messages),
+    /// Any other event.
+    Event(Event),
+}
+
+impl Batch {
+    /// The next event; `last` remembers the message before.
+    #[inline]
+    pub(crate) fn next(&mut self, last: &mut LastMessage) -> Option<Result<Event, WireError>> {
+        loop {
+            if let Some(message) = self.messages.next(last) {
+                let event =
+                    |(sender, service, content)| Event::Message(Message::new(sender, service, content));
+                return Some(message.map(event));
+            }
+            match self.behind.next()? {
+                Read::Messages(messages) => self.messages = messages,
+                Read::Event(event) => return Some(Ok(event)),
+            }
+        }
+    }
 }
 
 /// Writes what is accepted, everything that waits at once, until the goodbye is written or the connection is over.
@@ -91,17 +119,14 @@ struct Reader {
 
 impl Reader {
     async fn run(&mut self, mut socket: impl AsyncRead + Unpin) -> Disconnected {
-        // As many as last time, mostly.
-        let mut expected = 0;
         loop {
-            let mut events = Vec::with_capacity(expected);
-            let (size, end) = match self.decode(&mut events) {
+            let mut read = Vec::new();
+            let (size, end) = match self.decode(&mut read) {
                 Ok(decoded) => decoded,
                 Err(error) => (0, Some(Disconnected::Protocol(error))),
             };
-            expected = events.len();
-            if !events.is_empty()
-                && let Err(reason) = self.hand_over(events, size).await
+            if !read.is_empty()
+                && let Err(reason) = self.hand_over(read, size).await
             {
                 return reason;
             }
@@ -120,13 +145,18 @@ impl Reader {
     }
 
     /// Takes all complete frames: gives their size, and the reason if one of them is the last.
-    fn decode(&mut self, events: &mut Vec<Event>) -> Result<(usize, Option<Disconnected>), WireError> {
+    fn decode(&mut self, read: &mut Vec<Read>) -> Result<(usize, Option<Disconnected>), WireError> {
         let mut size = 0;
-        while let Some(frame) = self.decoder.next_frame()? {
-            match frame {
+        loop {
+            if let Some(messages) = self.decoder.next_messages() {
+                size += messages.size();
+                read.push(Read::Messages(messages));
+            }
+            let Some(frame) = self.decoder.next_frame()? else { return Ok((size, None)) };
+            let event = match frame {
+                // Mostly taken above.
                 DaemonFrame::Message { sender, service, content } => {
-                    size += content.encoded().len();
-                    events.push(Event::Message(Message::new(sender, service, content)));
+                    Event::Message(Message::new(sender, service, content))
                 }
                 DaemonFrame::Membership(membership) => {
                     size += size_of_val(&*membership.members) + size_of_val(&*membership.stayed);
@@ -140,21 +170,22 @@ impl Reader {
                         }
                         Cause::Join(_) | Cause::Leave(_) | Cause::Disconnect(_) | Cause::Network => {}
                     }
-                    events.push(Event::Membership(membership));
+                    Event::Membership(membership)
                 }
-                DaemonFrame::Transitional { group } => events.push(Event::Transitional { group }),
+                DaemonFrame::Transitional { group } => Event::Transitional { group },
                 DaemonFrame::Rejected { ordinal, code, text } => {
                     size += text.len();
                     if self.inbox.is_closed() {
                         warn!(ordinal, text, "the daemon refused a message, and nobody receives events");
                     }
-                    events.push(Event::Rejected { ordinal, code, text });
+                    Event::Rejected { ordinal, code, text }
                 }
                 frame @ (DaemonFrame::Failed { .. }
                 | DaemonFrame::Groups { .. }
                 | DaemonFrame::Members { .. }
                 | DaemonFrame::StatusReport { .. }) => {
                     self.shared.answer(|requests| requests.answered(frame));
+                    continue;
                 }
                 DaemonFrame::Goodbye { code: GoodbyeCode::Closed, .. } => {
                     return Ok((size, Some(Disconnected::Closed)));
@@ -163,17 +194,18 @@ impl Reader {
                     return Ok((size, Some(Disconnected::Goodbye { code, text })));
                 }
                 DaemonFrame::Welcome { .. } => return Err(WireError::Malformed("a second welcome")),
-            }
+            };
+            size += size_of::<Event>();
+            read.push(Read::Event(event));
         }
-        Ok((size, None))
     }
 
     /// Gives events to the program once there is room for them.
-    async fn hand_over(&self, events: Vec<Event>, size: usize) -> Result<(), Disconnected> {
+    async fn hand_over(&self, read: Vec<Read>, size: usize) -> Result<(), Disconnected> {
         if self.inbox.is_closed() {
             return Ok(());
         }
-        let size = (size + events.len() * size_of::<Event>()).min(INBOX);
+        let size = size.min(INBOX);
         let acquire = self.room.clone().acquire_many_owned(u32::try_from(size).unwrap_or(u32::MAX));
         let (mut stage, mut closing) = (self.stage.clone(), self.stage.clone());
         let room = tokio::select! {
@@ -187,8 +219,9 @@ impl Reader {
                 tokio::time::sleep(CLOSE_PATIENCE).await;
             } => return Err(Disconnected::NotReceiving(CLOSE_PATIENCE)),
         };
+        let batch = Batch { messages: Messages::default(), behind: read.into_iter(), _room: room };
         // Nobody to give it to, if it fails.
-        let _ = self.inbox.send(Batch { events: events.into_iter(), _room: room });
+        let _ = self.inbox.send(batch);
         Ok(())
     }
 }

@@ -16,6 +16,7 @@ mod decoder;
 mod encode;
 mod frame;
 mod intake;
+mod messages;
 mod status;
 
 use stentor_membership::{ContentError, NameError};
@@ -24,8 +25,9 @@ use thiserror::Error;
 pub use code::{GoodbyeCode, RefusalCode};
 pub use decoder::FrameDecoder;
 pub use encode::{encode_message_header, encode_multicast};
-pub use frame::{ClientFrame, DaemonFrame, Frame, LastMessage, Membership};
+pub use frame::{ClientFrame, DaemonFrame, Frame, Membership};
 pub use intake::Intake;
+pub use messages::{LastMessage, Messages};
 pub use status::{Configuration, DaemonStatus, LinkState, PeerStatus, SessionStatus};
 
 /// What every connection begins with.

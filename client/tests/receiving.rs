@@ -177,6 +177,28 @@ async fn a_daemon_that_breaks_the_protocol_is_left() {
 }
 
 #[tokio::test]
+async fn a_bad_message_ends_the_connection_where_it_stands() {
+    let daemon = fake_daemon();
+    let (connection, mut peer) = daemon.pair().await;
+    let (sender, mut receiver) = connection.split();
+    let mut stream = encoded(&message(b"good"));
+    // A message without a sender, between good ones.
+    stream.extend_from_slice(&[2, 0, 0, 0, 2, 0xff]);
+    stream.unsplit(encoded(&message(b"behind it")));
+    peer.socket.write_all(&stream).await.unwrap();
+    assert!(matches!(soon(receiver.recv()).await, Ok(Some(Event::Message(_)))));
+    for _ in 0..2 {
+        let error = soon(receiver.recv()).await.unwrap_err();
+        assert!(matches!(error, Disconnected::Protocol(_)), "{error}");
+        let error = receiver.try_recv().unwrap_err();
+        assert!(matches!(error, TryRecvError::Disconnected(Disconnected::Protocol(_))), "{error}");
+    }
+    let error = sender.multicast(&["g"], Service::Fifo, "x").await.unwrap_err();
+    assert!(error.to_string().contains("not a frame of a daemon"), "{error}");
+    while peer.recv().await.is_some() {}
+}
+
+#[tokio::test]
 async fn the_last_words_are_found_behind_a_full_inbox() {
     let daemon = fake_daemon();
     let (connection, mut peer) = daemon.pair().await;

@@ -6,7 +6,8 @@ use bytes::{Buf, BytesMut};
 
 use super::encode::LENGTH;
 use super::intake::Intake;
-use super::{Frame, WireError};
+use super::messages::{Messages, claimed};
+use super::{DaemonFrame, Frame, WireError};
 
 /// Cuts a stream of bytes into frames.
 ///
@@ -78,8 +79,15 @@ impl<F: Frame> FrameDecoder<F> {
 
     /// The length of the frame in front.
     fn claimed(&self) -> Option<usize> {
-        let length = self.intake.bytes.first_chunk::<LENGTH>()?;
-        usize::try_from(u32::from_le_bytes(*length)).ok()
+        claimed(&self.intake.bytes)
+    }
+}
+
+impl FrameDecoder<DaemonFrame> {
+    /// The complete messages in front, up to the first frame of another kind: not decoded yet, and so not checked.
+    pub fn next_messages(&mut self) -> Option<Messages> {
+        let size = Messages::measure(&self.intake.bytes, self.limit);
+        (size > 0).then(|| Messages::new(self.intake.bytes.split_to(size).freeze()))
     }
 }
 

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use bytes::{Buf, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 use stentor_membership::{
-    Cause, Content, ContentReader, GroupName, GroupViewId, MemberName, Membership as CoreMembership, Service,
-    SessionName,
+    Cause, Content, GroupName, GroupViewId, MemberName, Membership as CoreMembership, Service, SessionName,
 };
 
 use super::encode::encode_frame;
+use super::messages::{LastMessage, MESSAGE};
 use super::status::DaemonStatus;
 use super::{GoodbyeCode, RefusalCode, WireError};
 
@@ -331,13 +331,14 @@ impl Frame for DaemonFrame {
 
     fn decode_next(body: Bytes, last: &mut LastMessage) -> Result<Self, WireError> {
         if body.first() == Some(&MESSAGE) {
-            return last.decode_next(body);
+            let (sender, service, content) = last.read(body)?;
+            return Ok(Self::Message { sender, service, content });
         }
         let (header, behind): (DaemonHeader<'static>, _) =
             postcard::take_from_bytes(&body).map_err(|_| NOT_OF_DAEMON)?;
         let has_behind = !behind.is_empty();
         let frame = match header {
-            // Only `decode_message` takes it.
+            // Only `LastMessage` takes it.
             DaemonHeader::Message { .. } => return Err(NOT_OF_DAEMON),
             DaemonHeader::Goodbye { code, text } => Self::Goodbye { code, text: text.into() },
             DaemonHeader::Welcome { member, max_message } => Self::Welcome { member, max_message },
@@ -359,35 +360,5 @@ impl Frame for DaemonFrame {
     }
 }
 
-/// How postcard begins a [`DaemonHeader::Message`]: the number of the variant.
-const MESSAGE: u8 = 2;
-
-/// The last message that was decoded: the next one mostly has its sender, level and destinations.
-#[derive(Debug, Default)]
-pub struct LastMessage {
-    from: Option<(MemberName, Service)>,
-    /// The bytes of `from`.
-    header: Vec<u8>,
-    contents: ContentReader,
-}
-
-impl LastMessage {
-    /// Nearly all frames are messages: they do not pass through a header that has room for any frame.
-    fn decode_next(&mut self, mut body: Bytes) -> Result<DaemonFrame, WireError> {
-        let (sender, service) = match self.from {
-            // No header is the beginning of another one.
-            Some(from) if body.starts_with(&self.header) => from,
-            _ => {
-                let (from, behind) = postcard::take_from_bytes(&body[1..]).map_err(|_| NOT_OF_DAEMON)?;
-                self.header.clear();
-                self.header.extend_from_slice(&body[..body.len() - behind.len()]);
-                *self.from.insert(from)
-            }
-        };
-        body.advance(self.header.len());
-        Ok(DaemonFrame::Message { sender, service, content: self.contents.read(body)? })
-    }
-}
-
-const NOT_OF_DAEMON: WireError = WireError::Malformed("not a frame of a daemon");
+pub(super) const NOT_OF_DAEMON: WireError = WireError::Malformed("not a frame of a daemon");
 const TRAILING: WireError = WireError::Malformed("bytes behind its end");

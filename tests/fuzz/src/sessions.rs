@@ -1,7 +1,7 @@
 //! Frames between a client and its daemon, from both sides.
 
 use bytes::{Bytes, BytesMut};
-use stentor_client::wire::{ClientFrame, DaemonFrame, Frame, FrameDecoder, check_preamble};
+use stentor_client::wire::{ClientFrame, DaemonFrame, Frame, FrameDecoder, LastMessage, check_preamble};
 
 /// The largest frame that the decoders under test take.
 const LIMIT: usize = 1 << 16;
@@ -12,9 +12,35 @@ pub fn frames_of_clients(data: &[u8]) {
     stream::<ClientFrame>(data);
 }
 
-/// Bytes that a daemon sent, as the client reads them.
+/// Bytes that a daemon sent, as the client reads them: messages in one piece, the same that come one by one.
 pub fn frames_of_daemons(data: &[u8]) {
     stream::<DaemonFrame>(data);
+    assert_eq!(in_one_piece(data), frames::<DaemonFrame>(data, data.len().max(1)));
+}
+
+fn in_one_piece(data: &[u8]) -> (Vec<DaemonFrame>, Result<(), String>) {
+    let (mut decoder, mut last) = (FrameDecoder::<DaemonFrame>::new(LIMIT), LastMessage::default());
+    let mut frames = Vec::new();
+    decoder.feed(data);
+    loop {
+        let mut messages = decoder.next_messages().unwrap_or_default();
+        while let Some(message) = messages.next(&mut last) {
+            match message {
+                Ok((sender, service, content)) => {
+                    frames.push(DaemonFrame::Message { sender, service, content });
+                }
+                Err(error) => return (frames, Err(error.to_string())),
+            }
+        }
+        match decoder.next_frame() {
+            Ok(Some(frame)) => {
+                assert!(!matches!(frame, DaemonFrame::Message { .. }), "a message that was left behind");
+                frames.push(frame);
+            }
+            Ok(None) => return (frames, Ok(())),
+            Err(error) => return (frames, Err(error.to_string())),
+        }
+    }
 }
 
 /// However a stream is cut, the same frames come out of it, until the same error; a frame that is read is written as

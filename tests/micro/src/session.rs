@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use bytes::{Bytes, BytesMut};
 use stentor_client::wire::{
-    ClientFrame, DaemonFrame, Frame, FrameDecoder, encode_message_header, encode_multicast,
+    ClientFrame, DaemonFrame, Frame, FrameDecoder, LastMessage, encode_message_header, encode_multicast,
 };
 use stentor_client::{Content, MemberName, Service};
 
@@ -23,10 +23,16 @@ pub(crate) fn bodies() -> Vec<Body> {
         let messages = batch(size);
         bodies.push(Body::new(format!("session/multicast-encode/{size}"), messages, move || encode(size)));
         bodies.push(Body::new(format!("session/client-decode/{size}"), messages, move || {
-            decode::<ClientFrame>(multicasts(size))
+            decode::<ClientFrame>(multicasts(size), |decoder| {
+                std::iter::from_fn(|| decoder.next_frame().unwrap()).map(black_box).count()
+            })
         }));
         bodies.push(Body::new(format!("session/daemon-decode/{size}"), messages, move || {
-            decode::<DaemonFrame>(deliveries(size))
+            let mut last = LastMessage::default();
+            decode::<DaemonFrame>(deliveries(size), move |decoder| {
+                let mut messages = decoder.next_messages().unwrap_or_default();
+                std::iter::from_fn(|| messages.next(&mut last)).map(black_box).filter(Result::is_ok).count()
+            })
         }));
     }
     bodies.push(Body::new("session/message-header", HEADERS, headers));
@@ -71,8 +77,11 @@ fn deliveries(size: usize) -> Bytes {
     [&header[..], content.encoded()].concat().repeat(batch(size)).into()
 }
 
-/// Cuts a stream into frames, reading it as from a socket.
-fn decode<F: Frame + 'static>(stream: Bytes) -> Step {
+/// Reads a stream as from a socket; `take` takes all frames that are complete and tells how many.
+fn decode<F: Frame + 'static>(
+    stream: Bytes,
+    mut take: impl FnMut(&mut FrameDecoder<F>) -> usize + 'static,
+) -> Step {
     let mut decoder = FrameDecoder::<F>::new(LIMIT);
     Box::new(move || {
         let (mut rest, mut count) = (black_box(&stream[..]), 0);
@@ -81,10 +90,7 @@ fn decode<F: Frame + 'static>(stream: Bytes) -> Step {
             let (read, later) = rest.split_at(rest.len().min(space.capacity() - space.len()));
             space.extend_from_slice(read);
             rest = later;
-            while let Some(frame) = decoder.next_frame().unwrap() {
-                black_box(&frame);
-                count += 1;
-            }
+            count += take(&mut decoder);
         }
         count
     })
