@@ -108,8 +108,7 @@ socket = "@NAME@.sock"
 #suspect_after_max = "5s"
 
 # Bytes on their way that not every daemon has confirmed; at the bound, senders wait. Each daemon may cost every other
-# one this much memory. While others send messages that fit a frame, larger ones use a 32nd of it, to leave room: over
-# long paths, more makes them faster.
+# one this much memory. While somebody sends messages that fit a frame, larger ones leave most of it free for them.
 #window = "8MiB"
 
 # Bytes that one program may have waiting to be sent; at the bound, it waits.

@@ -19,6 +19,8 @@ const LAZY_PART: usize = 8;
 const LAZY_MEMBERS_MIN: usize = 8;
 /// The part of the window for large messages while others send small ones (PROTOCOL F4).
 const LARGE_PART: usize = 32;
+/// It doubles each time that the oldest of what is under way gets older by this: over a long path, all of it is needed.
+const LARGE_DOUBLING: Duration = Duration::from_millis(5);
 /// Up to this many members, progress that others wait for goes out at once.
 const UNPACED_MEMBERS: usize = 12;
 /// Above, a daemon leaves this time for each member between two progress frames (PROTOCOL O4.3).
@@ -116,7 +118,7 @@ impl Node {
             }
             let allowed = self.allowed();
             let (frame, singles) =
-                self.ordering.make_frame(&mut self.outbox, self.config.frame, single, allowed);
+                self.ordering.make_frame(&mut self.outbox, self.config.frame, single, allowed, self.now);
             let idle = frame.is_none() && singles.is_empty();
             for (lane, message) in singles {
                 self.send_unreliable(lane, &message);
@@ -137,11 +139,20 @@ impl Node {
         if !self.groups.is_complete() && !mutant!(SendBeforeTable) {
             return Allowed::Daemon;
         }
-        let full = self.ordering.own_bytes() >= self.config.window / LARGE_PART;
-        let gives_way = full && self.ordering.has_small_ones() && self.outbox.has_large();
+        let gives_way = self.outbox.has_large()
+            && self.ordering.has_small_ones()
+            && self.ordering.own_bytes() >= self.room_for_large();
         self.stats.large_held += u64::from(gives_way && !self.large_held);
         self.large_held = gives_way;
         if gives_way { Allowed::Small } else { Allowed::All }
+    }
+
+    /// How many bytes may be under way for large messages to go on while others send small ones (PROTOCOL F4).
+    fn room_for_large(&self) -> usize {
+        let age = self.ordering.oldest_own().map_or(Duration::ZERO, |made| self.now.since(made));
+        let doublings = age.as_nanos() / LARGE_DOUBLING.as_nanos();
+        let part = u32::try_from(doublings).ok().and_then(|doublings| LARGE_PART.checked_shr(doublings));
+        self.config.window / part.unwrap_or_default().max(1)
     }
 
     /// Progress, if somebody waits for it (PROTOCOL O4).

@@ -20,6 +20,7 @@ use self::retention::{Entry, EntryState, Retention, Stored};
 use crate::error::FrameError;
 use crate::id::{DaemonId, Position, ViewId};
 use crate::service::Service;
+use crate::time::Timestamp;
 use crate::wire::{Header, MAX_CLOCK, Piece, read_piece};
 
 /// The ordering of one view: from its install to the install of the next one.
@@ -130,6 +131,11 @@ impl Ordering {
         self.since_small < SMALL_REMEMBERED
     }
 
+    /// When the oldest own frame was made that not everybody has confirmed.
+    pub(crate) fn oldest_own(&self) -> Option<Timestamp> {
+        self.frames.oldest_own()
+    }
+
     pub(crate) fn retained_bytes(&self) -> usize {
         self.frames.bytes()
     }
@@ -226,6 +232,7 @@ impl Ordering {
         capacity: usize,
         single: usize,
         allowed: Allowed,
+        now: Timestamp,
     ) -> (Option<Bytes>, Vec<(u32, Outgoing)>) {
         let mut singles = Vec::new();
         if self.frozen || outbox.is_empty() {
@@ -249,6 +256,7 @@ impl Ordering {
         let frame = out.freeze();
         let stored = self.store(self.me, clock, frame.clone(), head);
         debug_assert!(stored.is_ok(), "an own frame must parse: {stored:?}");
+        self.frames.note_own(clock, now);
         self.clocks.announce();
         self.received[usize::from(self.me)] += 1;
         self.unannounced = 0;

@@ -1,11 +1,12 @@
 //! Frames that are not known to be everywhere: kept for delivery and for recovery (PROTOCOL O6).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound::{Excluded, Included};
 
 use bytes::Bytes;
 
 use crate::service::Service;
+use crate::time::Timestamp;
 use crate::wire::Span;
 
 /// A received or sent data frame.
@@ -61,6 +62,8 @@ pub(crate) struct Retention {
     bytes: usize,
     own: u16,
     own_bytes: usize,
+    /// The own frames of them: clock, and when it was made.
+    own_made: VecDeque<(u64, Timestamp)>,
 }
 
 impl Retention {
@@ -76,6 +79,16 @@ impl Retention {
     /// Bytes of this daemon's own kept frames.
     pub(crate) fn own_bytes(&self) -> usize {
         self.own_bytes
+    }
+
+    /// When the oldest of this daemon's own kept frames was made.
+    pub(crate) fn oldest_own(&self) -> Option<Timestamp> {
+        self.own_made.front().map(|&(_, made)| made)
+    }
+
+    /// The own frame with `clock` was made now.
+    pub(crate) fn note_own(&mut self, clock: u64, now: Timestamp) {
+        self.own_made.push_back((clock, now));
     }
 
     pub(crate) fn insert(&mut self, clock: u64, rank: u16, frame: Stored) {
@@ -100,6 +113,7 @@ impl Retention {
 
     /// Drops what is everywhere. Delivery must be past it.
     pub(crate) fn forget(&mut self, stable: u64) {
+        while self.own_made.pop_front_if(|(clock, _)| *clock <= stable).is_some() {}
         while let Some(first) = self.frames.first_entry() {
             let (clock, rank) = *first.key();
             let done = || first.get().entries.iter().all(|entry| matches!(entry.state, EntryState::Done));
@@ -129,10 +143,14 @@ mod tests {
         kept.insert(1, 0, frame(10));
         kept.insert(2, 1, frame(20));
         kept.insert(3, 0, frame(30));
+        kept.note_own(2, Timestamp::from_nanos(5));
         assert_eq!((kept.bytes(), kept.own_bytes()), (60, 20));
         assert_eq!(kept.between(0, 1, 3).map(|(clock, _)| clock).collect::<Vec<_>>(), [3]);
         assert_eq!(kept.between(0, 3, 3).count(), 0);
+        kept.forget(1);
+        assert_eq!(kept.oldest_own(), Some(Timestamp::from_nanos(5)));
         kept.forget(2);
+        assert_eq!(kept.oldest_own(), None);
         assert_eq!((kept.bytes(), kept.own_bytes()), (30, 0));
     }
 }
