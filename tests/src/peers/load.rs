@@ -37,13 +37,15 @@ pub enum Alone {
     SafePing,
     /// [`Load::Ping`] with a single daemon.
     LonelyPing,
-    /// 50,000 messages of 200 B a second from three senders, whether or not earlier ones have arrived.
+    /// 50,000 messages of 200 B a second, whether or not earlier ones have arrived.
     OpenLoop,
+    /// The same from three senders, one at each node.
+    OpenLoopOfThree,
 }
 
 impl Alone {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Large,
         Self::ThreeSenders,
         Self::Safe,
@@ -52,6 +54,7 @@ impl Alone {
         Self::SafePing,
         Self::LonelyPing,
         Self::OpenLoop,
+        Self::OpenLoopOfThree,
     ];
 }
 
@@ -68,7 +71,8 @@ impl Load {
             Self::Alone(Alone::Receivers50) => &["--size", "200", "--receivers", "50"],
             Self::Alone(Alone::SafePing) => &["--in-flight", "1", "--service", "safe"],
             Self::Alone(Alone::LonelyPing) => &["--in-flight", "1", "--daemons", "1"],
-            Self::Alone(Alone::OpenLoop) => &["--size", "200", "--senders", "3", "--rate", "50000"],
+            Self::Alone(Alone::OpenLoop) => &["--size", "200", "--rate", "50000"],
+            Self::Alone(Alone::OpenLoopOfThree) => &["--size", "200", "--senders", "3", "--rate", "50000"],
         };
         alone.iter().map(|argument| (*argument).to_owned()).collect()
     }
@@ -77,7 +81,8 @@ impl Load {
     pub fn quantities(self) -> &'static [Quantity] {
         match self {
             Self::Flood(_) => &[Quantity::Rate, Quantity::Cpu, Quantity::Lost],
-            Self::Ping | Self::Alone(Alone::SafePing | Alone::LonelyPing | Alone::OpenLoop) => {
+            Self::Ping
+            | Self::Alone(Alone::SafePing | Alone::LonelyPing | Alone::OpenLoop | Alone::OpenLoopOfThree) => {
                 &[Quantity::P50, Quantity::P99]
             }
             Self::Alone(_) => &[Quantity::Rate, Quantity::Cpu],
@@ -100,6 +105,7 @@ impl fmt::Display for Load {
                 Alone::SafePing => "64 B SAFE, one at a time",
                 Alone::LonelyPing => "64 B, one at a time, one daemon",
                 Alone::OpenLoop => "200 B, 50,000 a second",
+                Alone::OpenLoopOfThree => "200 B, 50,000 a second of three senders",
             }),
         }
     }
