@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use quinn::congestion::CubicConfig;
 use quinn::{
-    AsyncUdpSocket, ClientConfig, Endpoint, EndpointConfig, IdleTimeout, Incoming, MtuDiscoveryConfig,
-    Runtime as _, ServerConfig, TokioRuntime, TransportConfig, VarInt,
+    AckFrequencyConfig, AsyncUdpSocket, ClientConfig, Endpoint, EndpointConfig, IdleTimeout, Incoming,
+    MtuDiscoveryConfig, Runtime as _, ServerConfig, TokioRuntime, TransportConfig, VarInt,
 };
 use socket2::{Domain, Protocol, Socket, Type};
 use stentor_membership::{DaemonId, DaemonName};
@@ -322,14 +322,21 @@ const INITIAL_RTT: Duration = Duration::from_millis(100);
 const LOOPBACK_INITIAL_WINDOW: u64 = 1 << 20;
 const LAN_INITIAL_WINDOW: u64 = 64 << 10;
 
+/// A peer acknowledges so many packets at a time, unless some are missing or no more come: who mostly listens would answer
+/// every other packet.
+const PACKETS_AN_ACK: u32 = 10;
+
 fn transport_config(idle_timeout: Duration, near: bool) -> TransportConfig {
     let mut congestion = CubicConfig::default();
     congestion.initial_window(if near { LOOPBACK_INITIAL_WINDOW } else { LAN_INITIAL_WINDOW });
     let mut discovery = MtuDiscoveryConfig::default();
     discovery.upper_bound(if near { LOOPBACK_MTU } else { LAN_MTU });
     let idle = IdleTimeout::try_from(idle_timeout).unwrap_or_else(|_| VarInt::from_u32(60_000).into());
+    let mut acks = AckFrequencyConfig::default();
+    acks.ack_eliciting_threshold(VarInt::from_u32(PACKETS_AN_ACK));
     let mut config = TransportConfig::default();
     config
+        .ack_frequency_config(Some(acks))
         .max_concurrent_bidi_streams(VarInt::from_u32(0))
         .max_concurrent_uni_streams(VarInt::from_u32(1))
         .max_idle_timeout(Some(idle))
