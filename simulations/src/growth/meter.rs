@@ -29,6 +29,10 @@ const PAYLOAD: u64 = 64;
 const ALONE: u32 = 5;
 /// So many messages are sent one after the other.
 const IN_TURN: u32 = 20;
+/// After so many messages of one daemon for each of all, the clocks of the others go ahead of them (PROTOCOL O4.5).
+const LISTENED: u32 = 8;
+/// In larger clusters it takes too long until they do.
+const LISTENING_MOST: u32 = 16;
 /// So many messages are sent at a steady rate, with so much time from one to the next.
 const STEADY: u32 = 100;
 const STEADY_PAUSE: Duration = Duration::from_millis(1);
@@ -72,6 +76,7 @@ impl Meter {
             rest,
             alone: self.messages(ALONE, Self::settle)?,
             in_turn: self.messages(IN_TURN, |_| Ok(()))?,
+            listened_to: self.listened_to(count)?,
             steady: self.steady()?,
             from_one: self.burst(&[AT_ONCE])?,
             from_all: self.burst(&(0..count).map(share).collect::<Vec<_>>())?,
@@ -120,6 +125,15 @@ impl Meter {
         }
         let share = self.share(count, before)?;
         Ok(Message { own: own / count, everywhere: everywhere / count, share })
+    }
+
+    /// What messages in turn cost when their sender was the only one for a while.
+    fn listened_to(&mut self, daemons: u32) -> Result<Option<Message>, Violation> {
+        if daemons > LISTENING_MOST {
+            return Ok(None);
+        }
+        self.messages(LISTENED * daemons, |_| Ok(()))?;
+        self.messages(IN_TURN, |_| Ok(())).map(Some)
     }
 
     /// What messages cost that go out at a steady rate, whatever became of those before.

@@ -30,6 +30,8 @@ pub struct Growth {
     pub alone: Message,
     /// A message of many, each sent when the one before has been delivered everywhere.
     pub in_turn: Message,
+    /// The same when nobody but its sender has sent for a while; not measured in large clusters.
+    pub listened_to: Option<Message>,
     /// Messages that one program sends, one every millisecond.
     pub steady: Share,
     /// Messages that one program sends at once.

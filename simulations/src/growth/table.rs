@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Change, Growth, Share};
+use super::{Change, Growth, Message, Share};
 
 /// What a number is a number of.
 #[derive(Clone, Copy, Debug)]
@@ -15,7 +15,7 @@ enum Unit {
 /// A row: what it tells, and how it is found.
 type Row = (&'static str, Unit, fn(&Growth) -> f64);
 
-const ROWS: [Row; 28] = [
+const ROWS: [Row; 32] = [
     ("all start together: in one view after", Unit::Seconds, |g| g.start.installed.as_secs_f64()),
     ("... frames", Unit::Things, |g| g.start.frames()),
     ("... bytes", Unit::Bytes, |g| g.start.bytes()),
@@ -28,6 +28,12 @@ const ROWS: [Row; 28] = [
     ("each after the one before: everywhere after", Unit::Seconds, |g| g.in_turn.everywhere.as_secs_f64()),
     ("... frames for each", Unit::Things, |g| g.in_turn.share.frames()),
     ("... bytes for each", Unit::Bytes, |g| g.in_turn.share.bytes()),
+    ("the same when only one sends for long: delivered at its sender after", Unit::Seconds, |g| {
+        listened_to(g, |message| message.own.as_secs_f64())
+    }),
+    ("... everywhere after", Unit::Seconds, |g| listened_to(g, |message| message.everywhere.as_secs_f64())),
+    ("... frames for each", Unit::Things, |g| listened_to(g, |message| message.share.frames())),
+    ("... bytes for each", Unit::Bytes, |g| listened_to(g, |message| message.share.bytes())),
     ("1,000 a second: frames for each", Unit::Things, |g| g.steady.frames()),
     ("... bytes for each", Unit::Bytes, |g| g.steady.bytes()),
     ("1,000 at once at one daemon: frames in all", Unit::Things, |g| g.from_one.traffic.frames as f64),
@@ -45,6 +51,10 @@ const ROWS: [Row; 28] = [
     ("... frames", Unit::Things, |g| g.leave.frames()),
     ("... bytes", Unit::Bytes, |g| g.leave.bytes()),
 ];
+
+fn listened_to(growth: &Growth, find: fn(&Message) -> f64) -> f64 {
+    growth.listened_to.as_ref().map_or(f64::NAN, find)
+}
 
 /// The table, a column for each size. The last column tells by which power of the number of daemons a row grows from the
 /// last size but one to the last; it is missing when there is one size only.
@@ -76,8 +86,11 @@ fn power(before: &Growth, last: &Growth, find: fn(&Growth) -> f64) -> String {
 }
 
 impl Unit {
-    /// A number with three digits that count.
+    /// A number with three digits that count; nothing for what was not measured.
     fn show(self, number: f64) -> String {
+        if number.is_nan() {
+            return String::new();
+        }
         let (mut number, names) = match self {
             Self::Seconds => (number * 1e6, ["µs", "ms", "s"].as_slice()),
             Self::Things => (number, ["", "k", "M", "G"].as_slice()),
