@@ -154,7 +154,7 @@ impl Reader {
             }
             let Some(frame) = self.decoder.next_frame()? else { return Ok((size, None)) };
             let event = match frame {
-                // Mostly taken above.
+                // `next_messages` leaves none of them.
                 DaemonFrame::Message { sender, service, content } => {
                     Event::Message(Message::new(sender, service, content))
                 }
