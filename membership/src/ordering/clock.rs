@@ -87,6 +87,12 @@ impl Clocks {
         self.heard[rank] = self.heard[rank].max(clock);
     }
 
+    /// Others brought all frames of `rank` up to `clock`; of mine as well, if one of them lies about them (PROTOCOL W3).
+    pub(crate) fn fill(&mut self, rank: usize, clock: u64) {
+        self.hear(rank, clock);
+        self.clock = self.clock.max(self.heard[self.me]);
+    }
+
     /// The longer I only listened, the further my clock goes ahead: what comes up to there waits for no answer of mine
     /// (PROTOCOL O4.5).
     pub(crate) fn go_ahead(&mut self) {
@@ -145,6 +151,17 @@ mod tests {
         clocks.see(2, 3);
         clocks.advance();
         assert_eq!(clocks.stable(), 1);
+    }
+
+    #[test]
+    fn no_horizon_is_beyond_the_clock_whatever_others_say_of_my_frames() {
+        let mut clocks = Clocks::new(2, 0);
+        clocks.tick();
+        for rank in [1, 0] {
+            clocks.fill(rank, 9);
+            clocks.advance();
+            assert!(clocks.horizon() <= clocks.clock(), "{clocks:?}");
+        }
     }
 
     /// How far a clock goes ahead of the data after so many frames of others.

@@ -329,7 +329,7 @@ impl Ordering {
                 Err(FrameError::Violation(_)) => {}
                 stored => stored?,
             }
-            self.clocks.hear(usize::from(rank), clock);
+            self.clocks.fill(usize::from(rank), clock);
         }
         Ok(())
     }
@@ -345,7 +345,7 @@ impl Ordering {
         if after > self.heard_of(rank)? || clock > finals[usize::from(rank)] {
             return Err(FrameError::Violation("an end of resends that does not fit what is here"));
         }
-        self.clocks.hear(usize::from(rank), clock);
+        self.clocks.fill(usize::from(rank), clock);
         Ok(())
     }
 
