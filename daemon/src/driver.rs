@@ -10,6 +10,7 @@ pub(crate) mod inbox;
 mod links;
 mod report;
 mod requests;
+mod run_buffer;
 mod sessions;
 mod spread;
 

@@ -7,6 +7,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use stentor_client::wire::{DaemonFrame, encode_message_header};
 use stentor_membership::{MemberName, Message, Service, SessionId};
 
+use super::run_buffer::RunBuffer;
 use super::sessions::{Sessions, Speaks};
 use crate::metrics::{Count, Metrics};
 use crate::session::goodbye::encoded;
@@ -40,7 +41,7 @@ pub(super) struct Fanout {
 #[derive(Debug, Default)]
 struct Run {
     receivers: Vec<SessionId>,
-    bytes: BytesMut,
+    bytes: RunBuffer,
 }
 
 #[derive(Debug)]
@@ -63,9 +64,9 @@ struct Head {
 impl Run {
     /// Adds what stands in front of `body`, then `body`.
     fn add(&mut self, head: &[u8], body: &Bytes, sessions: &mut Sessions) {
-        self.bytes.put_slice(head);
+        self.bytes.space().put_slice(head);
         if body.len() <= COPY_MAX {
-            self.bytes.put_slice(body);
+            self.bytes.space().put_slice(body);
             self.flush_large(sessions);
         } else {
             self.deliver(true, sessions);
@@ -88,7 +89,7 @@ impl Run {
     }
 
     fn deliver(&mut self, continues: bool, sessions: &mut Sessions) {
-        let bytes = self.bytes.split().freeze();
+        let bytes = self.bytes.take();
         for receiver in &self.receivers {
             sessions.push(*receiver, bytes.clone(), continues);
         }
@@ -121,7 +122,7 @@ impl Fanout {
     ) {
         self.turn_to(receivers, sessions);
         if !self.stentor.receivers.is_empty() {
-            self.stentor.bytes.put_slice(&encoded(frame));
+            self.stentor.bytes.space().put_slice(&encoded(frame));
             self.stentor.flush_large(sessions);
         }
     }
@@ -157,8 +158,7 @@ impl Fanout {
             tracing::error!(bytes = content.len(), "a message does not fit the session protocol");
             return;
         };
-        self.stentor.bytes.reserve(LENGTH + header.len());
-        self.stentor.bytes.put_u32_le(length);
+        self.stentor.bytes.space().put_u32_le(length);
         self.stentor.add(&header, content, sessions);
     }
 

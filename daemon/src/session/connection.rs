@@ -179,8 +179,9 @@ impl<'a> Line<'a> {
 
     /// Hands what arrives to the driver, until the end of it.
     async fn read_batches(&self, read: &mut (impl AsyncRead + Unpin), mut requests: impl Requests) {
+        let mut expected = 0;
         loop {
-            let mut batch = Batch::default();
+            let mut batch = Batch { frames: Vec::with_capacity(expected), end: None };
             while batch.end.is_none() {
                 match requests.next() {
                     Ok(Some(ClientFrame::Goodbye)) => batch.end = Some(End::Goodbye),
@@ -191,6 +192,7 @@ impl<'a> Line<'a> {
             }
             if !batch.is_empty() {
                 let last = batch.end.is_some();
+                expected = batch.frames.len();
                 self.turns.wait().await;
                 self.hand_over(batch).await;
                 if last {

@@ -93,8 +93,10 @@ pub(crate) fn join(frames: impl Iterator<Item = Bytes>, out: &mut Vec<Bytes>) ->
     for frame in frames {
         let length = u32::try_from(frame.len()).ok().filter(|_| frame.len() <= FRAME_MAX);
         let length = length.ok_or(Oversize { size: frame.len(), limit: FRAME_MAX })?;
+        let is_small = frame.len() <= COPY_MAX;
+        copied.reserve(LENGTH + if is_small { frame.len() } else { 0 });
         copied.put_u32_le(length);
-        if frame.len() <= COPY_MAX {
+        if is_small {
             copied.extend_from_slice(&frame);
         } else {
             out.push(copied.split().freeze());

@@ -7,6 +7,9 @@ use bytes::{BufMut, Bytes, BytesMut};
 use crate::service::Service;
 use crate::wire::{PIECE_OVERHEAD, put_piece_head};
 
+/// A queue with room for more messages is not kept when it is empty.
+const SPARE_MAX: usize = 4096;
+
 /// The lane of the daemon itself; sessions have others.
 pub(crate) const DAEMON_LANE: u32 = 0;
 
@@ -75,6 +78,8 @@ pub(crate) struct Outbox {
     large: Option<u32>,
     /// By lane, those that wait until it is empty: later sessions of the same name.
     held: BTreeMap<u32, Vec<u32>>,
+    /// The memory of the last lane that became empty, for the next one that does not stay so.
+    spare: VecDeque<Outgoing>,
     bytes: usize,
     /// How many Unreliable messages wait.
     unreliable: usize,
@@ -119,7 +124,7 @@ impl Outbox {
     pub(crate) fn push(&mut self, number: u32, message: Outgoing) {
         let lane = self.lanes.entry(number).or_insert_with(|| {
             self.turn.push_back(number);
-            Lane::default()
+            Lane { queue: std::mem::take(&mut self.spare), ..Lane::default() }
         });
         self.bytes += message.len();
         self.unreliable += usize::from(message.service == Service::Unreliable);
@@ -242,7 +247,9 @@ impl Outbox {
 
     /// Removes an empty lane and lets those that waited for it begin.
     fn close(&mut self, number: u32) {
-        self.lanes.remove(&number);
+        if let Some(lane) = self.lanes.remove(&number).filter(|lane| lane.queue.capacity() <= SPARE_MAX) {
+            self.spare = lane.queue;
+        }
         for next in self.held.remove(&number).unwrap_or_default() {
             let Some(lane) = self.lanes.get_mut(&next) else { continue };
             lane.held = false;
