@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
+use super::heap::keep_freed;
 use super::open_files::raise_limit;
 use crate::config::{Config, Network};
 use crate::driver::inbox::{self, Input};
@@ -79,6 +80,7 @@ pub(crate) fn run(args: DaemonArgs) -> anyhow::Result<()> {
         return Ok(());
     }
     check_open_files(config.membership.max_sessions);
+    keep_freed();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

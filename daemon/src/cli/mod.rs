@@ -5,6 +5,7 @@ mod chat;
 mod cluster;
 mod daemon;
 mod demo;
+mod heap;
 mod import_spread;
 pub(crate) mod init;
 mod input;
