@@ -84,10 +84,11 @@ pub(super) enum System {
 }
 
 impl System {
-    pub(super) async fn measure(&mut self, load: Load, span: Duration) -> Result<Figures> {
+    /// Measures a load; `rate` in messages a second, if it needs one.
+    pub(super) async fn measure(&mut self, load: Load, rate: Option<u64>, span: Duration) -> Result<Figures> {
         match self {
-            Self::Stentor(stentor) => stentor.measure(load, span).await,
-            Self::Nats(nats) => nats.measure(load, span).await,
+            Self::Stentor(stentor) => stentor.measure(load, rate, span).await,
+            Self::Nats(nats) => nats.measure(load, rate, span).await,
             Self::Corosync(corosync) => corosync.measure(load, span).await,
         }
     }

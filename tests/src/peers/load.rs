@@ -16,6 +16,8 @@ pub enum Load {
     Flood(usize),
     /// One message of [`PING_SIZE`] at a time, until its sender sees it.
     Ping,
+    /// Messages of [`PING_SIZE`], half as many a second as it took in the same round flat out.
+    Half,
     /// Something that Stentor alone is asked for.
     Alone(Alone),
 }
@@ -41,11 +43,13 @@ pub enum Alone {
     OpenLoop,
     /// The same from three senders, one at each node.
     OpenLoopOfThree,
+    /// 1,000 messages of 64 B a second, while another sender floods another group with messages of 1 MiB.
+    BesideLarge,
 }
 
 impl Alone {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Large,
         Self::ThreeSenders,
         Self::Safe,
@@ -55,14 +59,18 @@ impl Alone {
         Self::LonelyPing,
         Self::OpenLoop,
         Self::OpenLoopOfThree,
+        Self::BesideLarge,
     ];
 }
 
 impl Load {
-    /// What `stentor bench` has to be told for it, but for the duration.
-    pub(super) fn bench_arguments(self) -> Vec<String> {
+    /// What `stentor bench` has to be told for it, but for the duration; `rate` for [`Load::Half`].
+    pub(super) fn bench_arguments(self, rate: Option<u64>) -> Vec<String> {
         let alone: &[&str] = match self {
             Self::Flood(size) => return vec!["--size".to_owned(), size.to_string()],
+            Self::Half => {
+                return rate.into_iter().flat_map(|rate| ["--rate".to_owned(), rate.to_string()]).collect();
+            }
             Self::Ping => &["--in-flight", "1"],
             Self::Alone(Alone::Large) => &["--size", "1MiB"],
             Self::Alone(Alone::ThreeSenders) => &["--size", "200", "--senders", "3"],
@@ -73,6 +81,7 @@ impl Load {
             Self::Alone(Alone::LonelyPing) => &["--in-flight", "1", "--daemons", "1"],
             Self::Alone(Alone::OpenLoop) => &["--size", "200", "--rate", "50000"],
             Self::Alone(Alone::OpenLoopOfThree) => &["--size", "200", "--senders", "3", "--rate", "50000"],
+            Self::Alone(Alone::BesideLarge) => &["--rate", "1000", "--bulk", "1MiB"],
         };
         alone.iter().map(|argument| (*argument).to_owned()).collect()
     }
@@ -82,9 +91,14 @@ impl Load {
         match self {
             Self::Flood(_) => &[Quantity::Rate, Quantity::Cpu, Quantity::Lost],
             Self::Ping
-            | Self::Alone(Alone::SafePing | Alone::LonelyPing | Alone::OpenLoop | Alone::OpenLoopOfThree) => {
-                &[Quantity::P50, Quantity::P99]
-            }
+            | Self::Half
+            | Self::Alone(
+                Alone::SafePing
+                | Alone::LonelyPing
+                | Alone::OpenLoop
+                | Alone::OpenLoopOfThree
+                | Alone::BesideLarge,
+            ) => &[Quantity::P50, Quantity::P99],
             Self::Alone(_) => &[Quantity::Rate, Quantity::Cpu],
         }
     }
@@ -96,6 +110,7 @@ impl fmt::Display for Load {
             Self::Flood(size) if size.is_multiple_of(1024) => write!(f, "{} KiB", size / 1024),
             Self::Flood(size) => write!(f, "{size} B"),
             Self::Ping => write!(f, "{PING_SIZE} B, one at a time"),
+            Self::Half => write!(f, "{PING_SIZE} B, half of the most"),
             Self::Alone(alone) => f.write_str(match alone {
                 Alone::Large => "1 MiB",
                 Alone::ThreeSenders => "200 B, three senders",
@@ -106,6 +121,7 @@ impl fmt::Display for Load {
                 Alone::LonelyPing => "64 B, one at a time, one daemon",
                 Alone::OpenLoop => "200 B, 50,000 a second",
                 Alone::OpenLoopOfThree => "200 B, 50,000 a second of three senders",
+                Alone::BesideLarge => "64 B, 1,000 a second beside 1 MiB",
             }),
         }
     }

@@ -50,6 +50,9 @@ impl Options {
         loads.sort_unstable();
         loads.dedup();
         loads.push(Load::Ping);
+        if loads.contains(&Load::Flood(PING_SIZE)) {
+            loads.push(Load::Half);
+        }
         if self.alone {
             loads.extend(Alone::ALL.map(Load::Alone));
         }
@@ -85,7 +88,13 @@ pub async fn run(options: &Options, progress: Progress<'_>) -> Results {
                 done += 1;
                 let Some((_, place)) = systems.iter_mut().find(|(other, _)| *other == kind) else { continue };
                 let Some(system) = place else { continue };
-                match system.measure(load, options.span).await {
+                let rate = (load == Load::Half).then(|| results.half_of_most(kind));
+                // How fast it is flat out was to be measured before; that this failed is noted.
+                if rate == Some(None) {
+                    continue;
+                }
+                let rate = rate.flatten();
+                match system.measure(load, rate, options.span).await {
                     Ok(figures) => results.add(kind, load, figures),
                     Err(why) => {
                         results.failures.push((kind, format!("{load}, round {round}: {why:#}")));
@@ -116,6 +125,9 @@ async fn begin(kind: Kind) -> Result<(String, System)> {
 
 /// Who is measured with a load.
 fn takers(load: Load, kinds: &[Kind]) -> impl Iterator<Item = Kind> {
-    let alone = matches!(load, Load::Alone(_));
-    kinds.iter().copied().filter(move |kind| !alone || *kind == Kind::Stentor)
+    kinds.iter().copied().filter(move |kind| match load {
+        Load::Flood(_) | Load::Ping => true,
+        Load::Half => matches!(kind, Kind::Stentor | Kind::Nats),
+        Load::Alone(_) => *kind == Kind::Stentor,
+    })
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::kind::Kind;
-use super::load::{Figures, Load, Row};
+use super::load::{Figures, Load, PING_SIZE, Quantity, Row};
 
 /// A figure over the rounds.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -69,6 +69,18 @@ impl Results {
         }
     }
 
+    /// Half as many messages of [`PING_SIZE`] a second as were measured in the last round; none if none were.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a rate is never negative, and far below the limits"
+    )]
+    pub(super) fn half_of_most(&self, kind: Kind) -> Option<u64> {
+        let row = Row { load: Load::Flood(PING_SIZE), quantity: Quantity::Rate };
+        let rate = *self.rounds.last()?.get(&(kind, row))?;
+        Some((rate / 2.0) as u64).filter(|rate| *rate > 0)
+    }
+
     /// Whether somebody was measured, and nothing failed.
     pub fn is_complete(&self) -> bool {
         !self.versions.is_empty() && self.failures.is_empty()
@@ -108,7 +120,6 @@ impl Results {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::peers::load::Quantity;
 
     pub(crate) const RATE: Row = Row { load: Load::Flood(64), quantity: Quantity::Rate };
 
@@ -142,6 +153,13 @@ pub(super) mod tests {
         assert_eq!(results.spread(Kind::Corosync, RATE), None);
         assert_eq!(results.ratio((Kind::Stentor, RATE), (Kind::Corosync, RATE)), None);
         assert_eq!(results.rows().len(), 4);
+    }
+
+    #[test]
+    fn half_of_the_most_is_that_of_the_last_round() {
+        let results = results();
+        assert_eq!(results.half_of_most(Kind::Stentor), Some(875_000));
+        assert_eq!(results.half_of_most(Kind::Nats), None, "it failed in the last round");
     }
 
     #[test]

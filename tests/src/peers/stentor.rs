@@ -34,8 +34,8 @@ impl Stentor {
     }
 
     /// Measures a load.
-    pub(super) async fn measure(&self, load: Load, span: Duration) -> Result<Figures> {
-        let mut arguments = load.bench_arguments();
+    pub(super) async fn measure(&self, load: Load, rate: Option<u64>, span: Duration) -> Result<Figures> {
+        let mut arguments = load.bench_arguments(rate);
         arguments.extend(["--repeat".to_owned(), "1".to_owned()]);
         for (option, span) in [("--warm-up", WARM_UP), ("--duration", span)] {
             arguments.extend([option.to_owned(), humantime::format_duration(span).to_string()]);

@@ -32,6 +32,7 @@ const PARTS: [(&str, Quantity); 3] = [
     ("lost messages, percent", Quantity::Lost),
 ];
 const LATENCY: &str = "latency until the sender sees its own message, µs";
+const UNDER_LOAD: &str = "latency until each receiver has it, from when it was due, µs";
 const ALONE: &str = "stentor alone";
 
 impl Results {
@@ -54,9 +55,9 @@ impl Results {
             });
         }
         let percent = |row: Row| if row.quantity == Quantity::P50 { "p50" } else { "p99" };
-        self.part(&mut lines, LATENCY, of(|row| row.load == Load::Ping), |row| {
-            format!("{}, {}", row.load, percent(row))
-        });
+        let latency = |row: Row| format!("{}, {}", row.load, percent(row));
+        self.part(&mut lines, LATENCY, of(|row| row.load == Load::Ping), latency);
+        self.part(&mut lines, UNDER_LOAD, of(|row| row.load == Load::Half), latency);
         let alone = of(|row| matches!(row.load, Load::Alone(_)));
         self.part(&mut lines, ALONE, alone, |row| match row.quantity {
             Quantity::P50 | Quantity::P99 => format!("{}, {} in µs", row.load, percent(row)),

@@ -38,7 +38,9 @@ pub(super) fn run(wire: Wire, size: usize, span: Duration, meter: &Meter) -> Res
     let measured = scope(|threads| {
         let mut work = Vec::new();
         for (place, connection) in receivers.into_iter().enumerate() {
-            work.push(threads.spawn(move || shared.judge(receiver::run(shared, place, connection))));
+            work.push(
+                threads.spawn(move || shared.judge(receiver::run(shared, place, connection, |_number| ()))),
+            );
         }
         work.push(threads.spawn(move || shared.judge(confirm(shared, reader, publishing))));
         let publisher = Publisher { shared, writer, subject: &subject, confirmations: &confirmations };

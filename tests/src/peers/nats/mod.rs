@@ -6,6 +6,7 @@ mod ping;
 mod receiver;
 mod servers;
 mod shared;
+mod steady;
 mod wire;
 mod words;
 
@@ -47,7 +48,7 @@ impl Nats {
     }
 
     /// Measures a load.
-    pub(super) async fn measure(&mut self, load: Load, span: Duration) -> Result<Figures> {
+    pub(super) async fn measure(&mut self, load: Load, rate: Option<u64>, span: Duration) -> Result<Figures> {
         let meter = self.servers.meter();
         match load {
             Load::Flood(size) => {
@@ -57,6 +58,11 @@ impl Nats {
             Load::Ping => {
                 let wire = self.wire(true).await?;
                 spawn_blocking(move || ping::run(wire, span)).await?
+            }
+            Load::Half => {
+                let rate = rate.context("how fast it is was not measured")?;
+                let wire = self.wire(false).await?;
+                spawn_blocking(move || steady::run(wire, rate, span)).await?
             }
             Load::Alone(_) => Ok(Figures::new()),
         }

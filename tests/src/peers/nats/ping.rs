@@ -26,7 +26,9 @@ pub(super) fn run(wire: Wire, span: Duration) -> Result<Figures> {
     let measured = scope(|threads| {
         let mut work = Vec::new();
         for (place, connection) in receivers.into_iter().enumerate() {
-            work.push(threads.spawn(move || shared.judge(receiver::run(shared, place, connection))));
+            work.push(
+                threads.spawn(move || shared.judge(receiver::run(shared, place, connection, |_number| ()))),
+            );
         }
         let measured = shared.judge(ping(shared, publisher, &subject, span));
         shared.await_arrival();

@@ -10,11 +10,16 @@ use super::shared::Shared;
 use super::wire::PROBE;
 use crate::peers::content;
 
-/// Receives until it is over.
+/// Receives until it is over, and tells the number of each message.
 ///
 /// # Errors
 /// If something arrived that was not sent, came twice or too early; or is missing, where nothing may be.
-pub(super) fn run(shared: &Shared, place: usize, (mut writer, mut reader): (Writer, Reader)) -> Result<()> {
+pub(super) fn run(
+    shared: &Shared,
+    place: usize,
+    (mut writer, mut reader): (Writer, Reader),
+    mut each: impl FnMut(u64),
+) -> Result<()> {
     let (mut count, mut next) = (0, 0);
     while !shared.is_over() {
         let Some(message) = reader.next()? else { continue };
@@ -28,6 +33,7 @@ pub(super) fn run(shared: &Shared, place: usize, (mut writer, mut reader): (Writ
         let number = content::read(message.payload, shared.size)?;
         ensure!(number >= next, "message {number} arrived where {next} was due");
         ensure!(number == next || shared.style == Style::Core, "message {next} did not arrive, but {number}");
+        each(number);
         next = number + 1;
         count += 1;
         shared.received[place].store(count, Ordering::Relaxed);
