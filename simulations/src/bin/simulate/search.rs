@@ -56,9 +56,10 @@ impl Search {
         if let Ok(counts) = shared.counts.into_inner() {
             say(&format!("{counts}\n{}", counts.faults_by_step()));
             let seconds = took.as_secs_f64().max(1e-3);
+            let rate = done_rate(done, seconds);
+            let digits = usize::from(rate < 10.0);
             say(&format!(
-                "{done} seeds in {took:.1?}, {:.0} a second, {:.0} virtual seconds a second: {failures} failed",
-                done_rate(done, seconds),
+                "{done} seeds in {took:.1?}, {rate:.digits$} a second, {:.0} virtual seconds a second: {failures} failed",
                 counts.virtual_time.as_secs_f64() / seconds
             ));
         }
