@@ -2,9 +2,9 @@
 
 use bytes::{Bytes, BytesMut};
 
-/// A run that fills less than this part of its memory is copied out of it: a program that reads slowly holds little more
-/// than what counts against its bound.
-const FILLED_MIN: usize = 4;
+/// A run is given away in its memory if that is at most so many times as large, and else copied out of it: a program that
+/// reads slowly holds little more than what counts against its bound.
+const MEMORY_MAX: usize = 4;
 
 /// Gathers one run of bytes after the other. It expects the next run to be about as long as the last one, so that runs
 /// do not grow by copying again and again.
@@ -35,7 +35,7 @@ impl RunBuffer {
     /// Gives the run away, and begins the next one.
     pub(super) fn take(&mut self) -> Bytes {
         self.last = self.bytes.len();
-        if self.bytes.len() >= self.bytes.capacity() / FILLED_MIN {
+        if self.bytes.capacity() <= self.bytes.len() * MEMORY_MAX {
             // Not what is left of its memory: that would be held as long as the run.
             return std::mem::take(&mut self.bytes).freeze();
         }

@@ -179,6 +179,7 @@ impl<'a> Line<'a> {
 
     /// Hands what arrives to the driver, until the end of it.
     async fn read_batches(&self, read: &mut (impl AsyncRead + Unpin), mut requests: impl Requests) {
+        // Batches are about as long as the one before.
         let mut expected = 0;
         loop {
             let mut batch = Batch { frames: Vec::with_capacity(expected), end: None };

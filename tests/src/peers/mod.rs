@@ -88,12 +88,11 @@ pub async fn run(options: &Options, progress: Progress<'_>) -> Results {
                 done += 1;
                 let Some((_, place)) = systems.iter_mut().find(|(other, _)| *other == kind) else { continue };
                 let Some(system) = place else { continue };
-                let rate = (load == Load::Half).then(|| results.half_of_most(kind));
-                // How fast it is flat out was to be measured before; that this failed is noted.
-                if rate == Some(None) {
+                let rate = results.half_of_most(kind).filter(|_| load == Load::Half);
+                if load == Load::Half && rate.is_none() {
+                    // It failed flat out, which is noted.
                     continue;
                 }
-                let rate = rate.flatten();
                 match system.measure(load, rate, options.span).await {
                     Ok(figures) => results.add(kind, load, figures),
                     Err(why) => {
