@@ -21,10 +21,14 @@ impl Results {
         let failures: Vec<_> = (self.failures.iter())
             .map(|(kind, why)| json!({ "name": kind.to_string(), "why": why }))
             .collect();
+        let machine = self.machine().map(
+            |(percent, p99)| json!({ "cores_away_percent": json(percent), "latency_us_p99": json(p99) }),
+        );
         json!({
             "rounds": self.rounds(),
             "duration_s": self.span.as_secs_f64(),
             "load_average_before": self.load_before,
+            "machine": machine,
             "systems": systems,
             "failures": failures,
             "rows": self.rows().into_iter().map(|row| self.row(row)).collect::<Vec<_>>(),

@@ -10,6 +10,7 @@ mod corosync;
 mod json;
 mod kind;
 mod load;
+mod machine;
 mod nats;
 mod nodes;
 mod results;
@@ -25,6 +26,7 @@ pub use self::content::SIZE_MIN;
 pub use self::kind::Kind;
 use self::kind::System;
 pub use self::load::{Alone, Load, PING_SIZE, Quantity, Row};
+use self::machine::Pauses;
 pub use self::results::{Results, Spread};
 pub use self::targets::{TARGETS, Target, Verdict};
 use crate::tool::Progress;
@@ -81,7 +83,9 @@ pub async fn run(options: &Options, progress: Progress<'_>) -> Results {
     }
     let mut done = 0;
     for round in 1..=options.rounds {
+        progress(done, steps, &format!("round {round}: the machine alone"));
         results.next_round();
+        results.pauses.extend(pauses(options.span).await);
         for load in loads.iter().copied() {
             for kind in takers(load, &kinds) {
                 progress(done, steps, &format!("round {round}: {kind}, {load}"));
@@ -110,6 +114,11 @@ pub async fn run(options: &Options, progress: Progress<'_>) -> Results {
     }
     progress(steps, steps, "");
     results
+}
+
+/// What the machine takes away while nobody is measured; nothing where it does not let it be watched.
+async fn pauses(span: Duration) -> Option<Pauses> {
+    tokio::task::spawn_blocking(move || Pauses::measure(span)).await.ok()?.ok()
 }
 
 /// How busy the machine is; nothing where it does not tell.

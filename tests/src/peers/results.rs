@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::kind::Kind;
 use super::load::{Figures, Load, PING_SIZE, Quantity, Row};
+use super::machine::Pauses;
 
 /// A figure over the rounds.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -41,6 +42,8 @@ pub struct Results {
     pub failures: Vec<(Kind, String)>,
     /// How many threads wanted a processor before it began, in the mean of a minute.
     pub load_before: f64,
+    /// What the machine took away before each round, where it let that be watched.
+    pub(super) pauses: Vec<Pauses>,
     rounds: Vec<BTreeMap<(Kind, Row), f64>>,
 }
 
@@ -52,6 +55,7 @@ impl Results {
             left_out: Vec::new(),
             failures: Vec::new(),
             load_before,
+            pauses: Vec::new(),
             rounds: Vec::new(),
         }
     }
@@ -79,6 +83,14 @@ impl Results {
         let row = Row { load: Load::Flood(PING_SIZE), quantity: Quantity::Rate };
         let rate = *self.rounds.last()?.get(&(kind, row))?;
         Some((rate / 2.0) as u64).filter(|rate| *rate > 0)
+    }
+
+    /// Percent of the time in which the machine took a core away, and microseconds of [`Pauses::p99`].
+    pub(super) fn machine(&self) -> Option<(Spread, Spread)> {
+        Some((
+            Spread::of(self.pauses.iter().map(Pauses::percent))?,
+            Spread::of(self.pauses.iter().map(Pauses::p99))?,
+        ))
     }
 
     /// Whether somebody was measured, and nothing failed.

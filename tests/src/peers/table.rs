@@ -1,10 +1,10 @@
 //! The results for people: one table, who was left out, and what holds.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 use super::kind::Kind;
 use super::load::{Load, Quantity, Row};
-use super::results::Results;
+use super::results::{Results, Spread};
 use super::targets::TARGETS;
 
 /// Three digits that matter, and a letter for thousands or millions.
@@ -20,6 +20,12 @@ pub(super) fn short(value: f64) -> String {
         _ => 2,
     };
     format!("{value:.digits$}{letter}")
+}
+
+impl fmt::Display for Spread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}..{})", short(self.median), short(self.min), short(self.max))
+    }
 }
 
 /// A machine with a higher load was not idle.
@@ -91,6 +97,14 @@ impl Results {
                 self.load_before
             );
         }
+        if let Some((percent, p99)) = self.machine() {
+            // Writing to memory does not fail.
+            let _ = writeln!(
+                text,
+                "\nBefore each round the machine alone kept a core away for {percent} percent of the time: what needs all of \
+                 them, and itself no time, has a p99 of {p99} µs."
+            );
+        }
         text.push('\n');
         text
     }
@@ -121,7 +135,7 @@ impl Results {
 
     fn cell(&self, kind: Kind, row: Row) -> String {
         let Some(spread) = self.spread(kind, row) else { return "-".to_owned() };
-        let mut cell = format!("{} ({}..{})", short(spread.median), short(spread.min), short(spread.max));
+        let mut cell = spread.to_string();
         if kind != Kind::Stentor
             && let Some(ratio) = self.ratio((Kind::Stentor, row), (kind, row))
         {
