@@ -14,6 +14,7 @@ mod run_buffer;
 mod sessions;
 mod spread;
 
+use std::collections::VecDeque;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
@@ -82,7 +83,7 @@ pub(crate) struct Driver {
     /// Sessions that have room again for what they have under way.
     unblocked: Vec<SessionId>,
     /// Sessions that go on with their batch after what others have waiting.
-    deferred: Vec<SessionId>,
+    deferred: VecDeque<SessionId>,
     /// The last protocol violation, until the node says that it closed the link.
     violation: Option<(DaemonId, String)>,
     /// Set while leaving: until when to wait for the others.
@@ -110,7 +111,7 @@ impl Driver {
             fanout: Fanout::new(aliases.clone(), metrics.clone()),
             history: History::default(),
             unblocked: Vec::new(),
-            deferred: Vec::new(),
+            deferred: VecDeque::new(),
             violation: None,
             leaving: None,
             max_message,
@@ -140,9 +141,7 @@ impl Driver {
             } else if !self.deferred.is_empty() {
                 tokio::task::yield_now().await;
                 self.take_waiting(&mut inbox, SLICE);
-                for session in std::mem::take(&mut self.deferred) {
-                    self.work(session);
-                }
+                self.work_deferred();
             } else {
                 arm(timer.as_mut(), self.start, due);
                 tokio::select! {

@@ -159,9 +159,10 @@ impl Node {
         self.groups.is_complete()
     }
 
-    /// All groups with members that this daemon knows of, sorted, with the number of members.
-    pub fn groups(&self) -> impl Iterator<Item = (GroupName, usize)> {
-        self.groups.list()
+    /// The groups with members that this daemon knows of, sorted, with the number of members: all, or those behind
+    /// `after`.
+    pub fn groups(&self, after: Option<GroupName>) -> impl Iterator<Item = (GroupName, usize)> {
+        self.groups.list(after)
     }
 
     /// The members of a group, sorted; empty if there is no such group.

@@ -209,7 +209,7 @@ impl Cluster {
             members.sort();
         }
         let node = &daemon.node;
-        let names: Vec<(GroupName, usize)> = node.groups().collect();
+        let names: Vec<(GroupName, usize)> = node.groups(None).collect();
         let wanted: Vec<(GroupName, usize)> = expected.iter().map(|(name, m)| (*name, m.len())).collect();
         let members = || expected.iter().find(|(group, members)| *node.members(**group) != ***members);
         if names != wanted {

@@ -81,7 +81,7 @@ pub(super) fn status(sources: &Sources<'_>) -> DaemonStatus {
         primary: view.primary,
         configured: sources.configured.iter().map(|(name, address)| peer(sources, *name, address)).collect(),
         history: history.0.iter().cloned().collect(),
-        groups: to_u64(node.groups().count()),
+        groups: to_u64(node.groups(None).count()),
         sessions_total: to_u64(sessions.len()),
         sessions: listed.collect(),
         counters: core_counters(node).into_iter().chain(own).collect(),

@@ -5,10 +5,10 @@ use stentor_client::wire::{ClientFrame, DaemonFrame, GoodbyeCode, RefusalCode};
 use stentor_membership::{CommandError, ConnectError, GroupName, Service, SessionId};
 use tracing::{debug, info};
 
-use super::Driver;
 use super::inbox::{Batch, End};
 use super::report::{self, Sources};
 use super::sessions::{Session, Speaks, Work};
+use super::{Driver, SLICE};
 use crate::config::units::Size;
 use crate::metrics::Count;
 use crate::session::ConnectionNumber;
@@ -88,7 +88,7 @@ impl Driver {
                 Outcome::Done => continue,
                 Outcome::Ended => return,
                 Outcome::Busy(frame) => work.blocked = Some(frame),
-                Outcome::Costly => self.deferred.push(id),
+                Outcome::Costly => self.deferred.push_back(id),
             }
             if let Some(session) = self.sessions.get_mut(id) {
                 session.work = work;
@@ -104,6 +104,19 @@ impl Driver {
             Some(End::Lost) => self.lose_session(id),
             Some(End::Goodbye) => self.end_session(id, GoodbyeCode::Closed, "closed as you asked"),
             Some(End::Violation(violation)) => self.violate(id, violation.code, &violation.text),
+        }
+    }
+
+    /// Goes on with sessions that had to let others go first, one request each, as long as a slice of time lasts: there
+    /// may be any number of them.
+    pub(super) fn work_deferred(&mut self) {
+        let begin = self.now();
+        for _ in 0..self.deferred.len() {
+            let Some(id) = self.deferred.pop_front() else { return };
+            self.work(id);
+            if self.now().since(begin) > SLICE {
+                return;
+            }
         }
     }
 
@@ -222,7 +235,7 @@ impl Driver {
     }
 
     fn groups_page(&self, request: u32, after: Option<GroupName>) -> DaemonFrame {
-        let mut rest = self.node.groups().skip_while(|(name, _)| after.is_some_and(|after| *name <= after));
+        let mut rest = self.node.groups(after);
         let count = |members| u64::try_from(members).unwrap_or(u64::MAX);
         let groups = rest.by_ref().take(PAGE).map(|(name, members)| (name, count(members))).collect();
         DaemonFrame::Groups { request, groups, more: rest.next().is_some() }
@@ -288,5 +301,59 @@ fn refusal_code(error: &CommandError) -> RefusalCode {
         CommandError::NotPrimary => RefusalCode::NotPrimary,
         CommandError::NoSession => RefusalCode::ShuttingDown,
         _ => RefusalCode::Invalid,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use stentor_membership::{DaemonId, DaemonName};
+
+    use super::*;
+    use crate::driver::Settings;
+    use crate::driver::inbox::Input;
+    use crate::metrics::Metrics;
+    use crate::session::connection::Turns;
+    use crate::session::queue::SessionQueue;
+
+    /// A daemon alone.
+    fn driver() -> Driver {
+        Driver::new(Settings {
+            id: DaemonId { name: DaemonName::new("d").unwrap(), incarnation: 1 },
+            seed: 1,
+            membership: stentor_membership::Config::default(),
+            configured: Vec::new(),
+            session_queue_out: 1 << 20,
+            aliases: Default::default(),
+            board: Default::default(),
+            metrics: Metrics::default(),
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn sessions_that_cost_much_do_not_hold_up_all_others() {
+        const SESSIONS: usize = 1000;
+        let mut driver = driver();
+        let now = driver.now();
+        let connections: Vec<ConnectionNumber> = (0..SESSIONS).map(|_| ConnectionNumber::next()).collect();
+        for connection in &connections {
+            let queue = Arc::new(SessionQueue::new(64 << 20));
+            let opening = Opening { name: None, queue, turns: Turns::new(), language: Language::Stentor };
+            driver.handle(Input::Open(*connection, opening), now);
+        }
+        for connection in &connections {
+            // Each report lists a thousand sessions.
+            let frames = (0..3).map(|request| ClientFrame::Status { request }).collect();
+            driver.handle(Input::Batch(*connection, Batch { frames, end: None }), now);
+        }
+        let all: Vec<SessionId> = driver.deferred.iter().copied().collect();
+        assert_eq!(all.len(), SESSIONS);
+        driver.work_deferred();
+        // Those that had their turn are behind all that did not.
+        let had_turns = SESSIONS - driver.deferred.iter().position(|id| *id == all[0]).unwrap();
+        assert!((1..SESSIONS).contains(&had_turns), "{had_turns} of {SESSIONS} sessions");
+        assert!(driver.deferred.iter().eq(all[had_turns..].iter().chain(&all[..had_turns])));
     }
 }

@@ -66,7 +66,7 @@ impl Requests for FrameDecoder<ClientFrame> {
 pub(crate) struct Turns(Arc<Semaphore>);
 
 impl Turns {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Arc::new(Semaphore::new(1)))
     }
 

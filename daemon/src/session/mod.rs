@@ -41,7 +41,7 @@ use crate::spread::{self, Door};
 pub(crate) struct ConnectionNumber(u64);
 
 impl ConnectionNumber {
-    fn next() -> Self {
+    pub(crate) fn next() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Self(NEXT.fetch_add(1, Ordering::Relaxed))
     }

@@ -102,9 +102,9 @@ impl Groups {
         self.dropped_unreliable
     }
 
-    /// All groups with the number of their members.
-    pub(crate) fn list(&self) -> impl Iterator<Item = (GroupName, usize)> {
-        self.table.groups().map(|(name, group)| (*name, group.members().len()))
+    /// The groups behind `after` with the number of their members.
+    pub(crate) fn list(&self, after: Option<GroupName>) -> impl Iterator<Item = (GroupName, usize)> {
+        self.table.groups_behind(after).map(|(name, group)| (*name, group.members().len()))
     }
 
     /// The members of a group.

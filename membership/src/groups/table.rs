@@ -1,6 +1,7 @@
 //! Who is in which group: a state machine over delivered messages (PROTOCOL G1).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::id::{DaemonId, MemberName, SessionId};
@@ -88,6 +89,14 @@ impl Table {
 
     pub(crate) fn groups(&self) -> impl Iterator<Item = (&GroupName, &Group)> {
         self.groups.iter()
+    }
+
+    /// Those behind `after`, sorted.
+    pub(crate) fn groups_behind(
+        &self,
+        after: Option<GroupName>,
+    ) -> impl Iterator<Item = (&GroupName, &Group)> {
+        self.groups.range((after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded))
     }
 
     /// The groups of one session, sorted.
