@@ -97,7 +97,8 @@ pub(crate) async fn read(
     room: Arc<Semaphore>,
 ) {
     let mut stage = shared.watch();
-    let mut reader = Reader { shared: shared.clone(), decoder, inbox, room, stage: stage.clone() };
+    let mut reader =
+        Reader { shared: shared.clone(), decoder, inbox, room, stage: stage.clone(), behind: false };
     let reason = tokio::select! {
         reason = reader.run(socket) => reason,
         _ = stage.wait_for(Stage::is_over) => return,
@@ -115,6 +116,8 @@ struct Reader {
     inbox: mpsc::UnboundedSender<Batch>,
     room: Arc<Semaphore>,
     stage: watch::Receiver<Stage>,
+    /// The connection broke while events waited that the program did not receive.
+    behind: bool,
 }
 
 impl Reader {
@@ -136,12 +139,26 @@ impl Reader {
             match socket.read_buf(self.decoder.space()).await {
                 Ok(0) => {
                     let error = io::Error::new(io::ErrorKind::UnexpectedEof, "it ended without a goodbye");
-                    return Disconnected::Lost(Arc::new(error));
+                    return self.lost(error);
                 }
                 Ok(_) => {}
-                Err(error) => return Disconnected::Lost(Arc::new(error)),
+                Err(error) => return self.lost(error),
             }
         }
+    }
+
+    /// The end without a word. The daemon's would not have fitted behind what the program did not receive.
+    fn lost(&self, error: io::Error) -> Disconnected {
+        let error = if self.behind {
+            let text = format!(
+                "{error}, while events waited that this program did not receive: a daemon cuts off programs that receive \
+                 too slowly"
+            );
+            io::Error::new(error.kind(), text)
+        } else {
+            error
+        };
+        Disconnected::Lost(Arc::new(error))
     }
 
     /// Takes all complete frames: gives their size, and the reason if one of them is the last.
@@ -201,7 +218,7 @@ impl Reader {
     }
 
     /// Gives events to the program once there is room for them.
-    async fn hand_over(&self, read: Vec<Read>, size: usize) -> Result<(), Disconnected> {
+    async fn hand_over(&mut self, read: Vec<Read>, size: usize) -> Result<(), Disconnected> {
         if self.inbox.is_closed() {
             return Ok(());
         }
@@ -213,7 +230,10 @@ impl Reader {
             // Fails when the receiver is gone.
             room = acquire => room.ok(),
             // The daemon is gone: what is left is what the socket's buffer holds.
-            _ = stage.wait_for(|stage| matches!(stage, Stage::Broken)) => None,
+            _ = stage.wait_for(|stage| matches!(stage, Stage::Broken)) => {
+                self.behind = true;
+                None
+            }
             () = async {
                 let _ = closing.wait_for(|stage| matches!(stage, Stage::Closing)).await;
                 tokio::time::sleep(CLOSE_PATIENCE).await;

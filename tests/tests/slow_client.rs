@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use stentor_client::{Connection, Disconnected, GoodbyeCode, Receiver, SendError, Sender, TrySendError};
+use stentor_client::{
+    Cause, Connection, Disconnected, Event, GoodbyeCode, Receiver, SendError, Sender, TrySendError,
+};
 use stentor_membership::Service;
 use stentor_tests::cluster::{Cluster, Plan};
 use stentor_tests::command::names_all;
@@ -54,6 +56,57 @@ fn a_client_that_does_not_read_is_cut_at_the_bound() -> Result<()> {
         say(&format!("longest time without a message at the other client: {gap:?}"));
         ensure!(gap < Duration::from_secs(5), "the other client waited for {gap:?}");
         verdict("g", &[&x, &y], &[], &["order", "fifo", "self_delivery"]).await?;
+        cluster.finish().await
+    })
+}
+
+#[test]
+fn what_a_cut_client_sends_is_not_accepted() -> Result<()> {
+    const SIZE: usize = 10 * KIB;
+    /// What the library and the sockets take, and the daemon has not processed when it cuts the client off.
+    const UNDER_WAY: usize = 4 << 20;
+    scenario(Duration::from_secs(120), async {
+        let plan = calm_plan().set("membership", "max_message", "256KiB");
+        let cluster = plan.set("clients", "session_queue_out", "2MiB").start().await?;
+        let (witness_sender, mut witness) = member(&cluster, "b", "witness").await?;
+        let counting = tokio::spawn(async move {
+            let mut messages = 0;
+            loop {
+                match witness.recv().await?.context("closed")? {
+                    Event::Message(message) if message.sender().session.as_str() == "idle" => messages += 1,
+                    Event::Membership(m) if matches!(m.cause, Cause::Disconnect(who) if who.session.as_str() == "idle") =>
+                    {
+                        return anyhow::Ok(messages);
+                    }
+                    _ => {}
+                }
+            }
+        });
+        // It sends to its own group, and receives nothing of it.
+        let (sender, mut receiver) = member(&cluster, "a", "idle").await?;
+        let (mut accepted, payload) = (0, vec![0; SIZE]);
+        let refused = loop {
+            match sender.multicast(&["g"], Service::Agreed, &payload).await {
+                Ok(_) => accepted += 1,
+                Err(error) => break error,
+            }
+        };
+        let delivered: usize = counting.await??;
+        say(&format!("{accepted} messages accepted, {delivered} delivered"));
+        ensure!(
+            accepted >= delivered && (accepted - delivered) * SIZE < UNDER_WAY,
+            "{accepted}, {delivered}"
+        );
+        names_all(&refused.to_string(), &["receive"])?;
+        // The receiver says the same behind the last event.
+        let reason = loop {
+            match receiver.recv().await {
+                Ok(event) => ensure!(event.is_some(), "closed without a reason"),
+                Err(reason) => break reason,
+            }
+        };
+        ensure!(reason.to_string() == refused.to_string(), "{reason}; {refused}");
+        drop(witness_sender);
         cluster.finish().await
     })
 }
@@ -247,7 +300,7 @@ async fn count(mut receiver: Receiver, messages: usize) -> Result<()> {
     let mut left = messages;
     while left > 0 {
         let event = receiver.recv().await?.with_context(|| format!("closed, {left} messages early"))?;
-        left -= usize::from(matches!(event, stentor_client::Event::Message(_)));
+        left -= usize::from(matches!(event, Event::Message(_)));
     }
     Ok(())
 }

@@ -151,25 +151,32 @@ impl<'a> Line<'a> {
                     self.queue.ended().await;
                 }
             }
-            // A program that still writes might not read before it is done.
-            discard(&mut read).await;
         };
         let writing = async {
             tokio::select! {
-                result = write_queue(&mut write, &self.queue) => {
-                    if let Err(error) = result {
+                result = write_queue(&mut write, &self.queue) => match result {
+                    Ok(()) => {
+                        // Says that nothing follows, if anybody listens.
+                        write.shutdown().await.is_ok()
+                    }
+                    Err(error) => {
                         debug!(number = ?self.number, %error, "connection lost");
                         self.hand_over(Batch::end(End::Lost)).await;
+                        false
                     }
-                }
+                },
                 () = self.queue.out_of_patience() => {
                     debug!(number = ?self.number, "closed with something unread");
+                    false
                 }
             }
-            // Says that nothing follows, if anybody listens.
-            let _ = write.shutdown().await;
         };
-        finish_both(reading, writing).await;
+        // Until everything is said, nothing more is read: a program that goes on sending waits, and is not led to
+        // believe that somebody listens.
+        if said_after(reading, writing).await {
+            // TCP would drop the last words if what the program still sends were left unread.
+            let _ = tokio::time::timeout(CLOSE_PATIENCE, discard(&mut read)).await;
+        }
     }
 
     async fn hand_over(&self, batch: Batch) {
@@ -208,15 +215,12 @@ impl<'a> Line<'a> {
     }
 }
 
-/// Runs `writing` to its end, then gives `reading` a little time to see the program close its end too.
-async fn finish_both(reading: impl Future<Output = ()>, writing: impl Future<Output = ()>) {
-    let (mut reading, mut writing) = (pin!(reading), pin!(writing));
+/// Runs `writing` to its end, and `reading` beside it; tells whether everything was said.
+async fn said_after(reading: impl Future<Output = ()>, writing: impl Future<Output = bool>) -> bool {
+    let mut writing = pin!(writing);
     tokio::select! {
-        () = &mut writing => {
-            // Without it, TCP would drop what the program has not read yet.
-            let _ = tokio::time::timeout(CLOSE_PATIENCE, reading).await;
-        }
-        () = &mut reading => writing.await,
+        said = &mut writing => said,
+        () = reading => writing.await,
     }
 }
 
@@ -313,6 +317,21 @@ mod tests {
             assert!(begin.elapsed() < Duration::from_secs(limit), "{:?}", begin.elapsed());
             drop(program);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_reads_what_a_program_sends_after_its_end() {
+        let (mut program, mut inbox, serving) = connection(64);
+        let opening = hello(&mut program, &mut inbox).await;
+        opening.queue.push(Bytes::from(vec![0; 1 << 20]), false).unwrap();
+        opening.queue.wake();
+        tokio::task::yield_now().await;
+        opening.queue.cut(goodbye(GoodbyeCode::TooSlow, "too slow"));
+        // More than its pipe and one more read hold: it waits until the connection is closed, and so knows that it was
+        // not taken.
+        let sent = program.write_all(&[0; 1024]).await;
+        assert_eq!(sent.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        serving.await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]
