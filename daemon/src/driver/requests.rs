@@ -171,10 +171,13 @@ impl Driver {
 
     fn multicast(&mut self, id: SessionId, service: Service, discard_self: bool, bytes: Bytes) -> Outcome {
         let Some(session) = self.sessions.get_mut(id) else { return Outcome::Ended };
+        let size = bytes.len();
+        let bytes = if session.refused > 0 { Bytes::copy_from_slice(&bytes) } else { bytes };
         let (content, code, text) = match session.contents.read(bytes) {
             Ok(content) => match self.node.multicast(id, service, discard_self, &content) {
                 Ok(()) => {
                     session.ordinal += 1;
+                    session.refused = session.refused.saturating_sub(size);
                     return Outcome::Done;
                 }
                 Err(CommandError::Busy) => {
@@ -188,6 +191,7 @@ impl Driver {
         self.metrics.count(Count::multicasts_rejected);
         let ordinal = session.ordinal;
         session.ordinal += 1;
+        session.refused += size;
         match (session.speaks, content) {
             (Speaks::Stentor, _) => {
                 self.sessions.answer(id, &DaemonFrame::Rejected { ordinal, code, text });
@@ -308,7 +312,7 @@ fn refusal_code(error: &CommandError) -> RefusalCode {
 mod tests {
     use std::sync::Arc;
 
-    use stentor_membership::{DaemonId, DaemonName};
+    use stentor_membership::{Content, DaemonId, DaemonName};
 
     use super::*;
     use crate::driver::Settings;
@@ -330,6 +334,45 @@ mod tests {
             metrics: Metrics::default(),
         })
         .unwrap()
+    }
+
+    #[test]
+    fn a_message_that_waits_does_not_keep_refused_ones_in_memory() {
+        struct Chunk {
+            read: Vec<u8>,
+            _kept: Arc<()>,
+        }
+        impl AsRef<[u8]> for Chunk {
+            fn as_ref(&self) -> &[u8] {
+                &self.read
+            }
+        }
+
+        let mut driver = driver();
+        let now = driver.now();
+        let connection = ConnectionNumber::next();
+        let queue = Arc::new(SessionQueue::new(64 << 20));
+        let opening = Opening { name: None, queue, turns: Turns::new(), language: Language::Stentor };
+        driver.handle(Input::Open(connection, opening), now);
+        let good = Content::new(&["g"], 0, b"payload").unwrap();
+        let kept = Arc::new(());
+        for _ in 0..100 {
+            // Read at once: a large one that is refused, and two small ones.
+            let mut read = vec![0; 1 << 20];
+            read.extend_from_slice(good.encoded());
+            read.extend_from_slice(good.encoded());
+            let chunk = Bytes::from_owner(Chunk { read, _kept: kept.clone() });
+            let size = good.encoded().len();
+            let parts = [0..1 << 20, (1 << 20)..(1 << 20) + size, (1 << 20) + size..(1 << 20) + 2 * size];
+            let frames = parts.map(|part| ClientFrame::Multicast {
+                service: Service::Agreed,
+                discard_self: false,
+                content: chunk.slice(part),
+            });
+            driver.handle(Input::Batch(connection, Batch { frames: frames.into(), end: None }), now);
+        }
+        assert_eq!(driver.node.stats().messages_accepted, 200);
+        assert_eq!(Arc::strong_count(&kept), 1, "chunks are kept");
     }
 
     #[test]

@@ -46,6 +46,9 @@ pub(super) struct Session {
     pub(super) contents: ContentReader,
     /// The number of its next multicast.
     pub(super) ordinal: u64,
+    /// Bytes of its refused multicasts, less those accepted since, which are copied: what waits must not keep memory that
+    /// it shares with refused ones, as nothing bounds how much that is.
+    pub(super) refused: usize,
     /// How many groups it is in.
     pub(super) groups: u64,
     /// It got something to read since the last wake-up.
@@ -82,8 +85,8 @@ impl Session {
         turns: Turns,
     ) -> Self {
         let (work, contents) = (Work::default(), ContentReader::default());
-        let (ordinal, groups, dirty) = (0, 0, false);
-        Self { member, connection, speaks, queue, turns, work, contents, ordinal, groups, dirty }
+        let (ordinal, refused, groups, dirty) = (0, 0, 0, false);
+        Self { member, connection, speaks, queue, turns, work, contents, ordinal, refused, groups, dirty }
     }
 }
 
