@@ -39,6 +39,8 @@ counters! {
     links_down,
     /// Links closed because too much waited for the peer.
     links_cut_full,
+    /// Connections of peers refused because too many handshakes were under way.
+    links_refused_full,
     /// Sessions that were opened.
     sessions_opened,
     /// Sessions cut off because they read too slowly.

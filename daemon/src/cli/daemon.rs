@@ -168,7 +168,7 @@ async fn serve(config: Config, identity: Option<Identity>, passwords: Passwords)
     let server = Server::start(&config.clients, spread, session_context(&config, &sender, &metrics)).await?;
     let transport = match (&config.network, identity) {
         (Some(network), Some(identity)) => {
-            let settings = transport_settings(&config, network, identity, id);
+            let settings = transport_settings(&config, network, identity, id, metrics);
             Some(Transport::start(settings, board, sender.clone())?)
         }
         (None, _) | (_, None) => None,
@@ -242,6 +242,7 @@ fn transport_settings(
     network: &Network,
     identity: Identity,
     own: DaemonId,
+    metrics: Metrics,
 ) -> transport::Settings {
     transport::Settings {
         own,
@@ -251,5 +252,6 @@ fn transport_settings(
         identity,
         queue_limit: config.membership.window.saturating_mul(4).saturating_add(LINK_SLACK),
         idle_timeout: config.membership.suspect_after_max + IDLE_SLACK,
+        metrics,
     }
 }

@@ -26,6 +26,7 @@ use super::tls::Identity;
 use super::{dial, handshake, link};
 use crate::config::units::HostPort;
 use crate::driver::inbox::Input;
+use crate::metrics::{Count, Metrics};
 
 /// What links need to know.
 #[derive(Debug)]
@@ -40,6 +41,7 @@ pub(crate) struct Settings {
     pub(crate) queue_limit: usize,
     /// A connection on which nothing arrives for this long is lost; longer than the protocol ever waits.
     pub(crate) idle_timeout: Duration,
+    pub(crate) metrics: Metrics,
 }
 
 /// The socket cannot be opened. The daemon does not start.
@@ -64,6 +66,7 @@ pub(crate) struct Context {
     failed: CancellationToken,
     identity: Identity,
     queue_limit: usize,
+    metrics: Metrics,
     near: Arc<TransportConfig>,
     far: Arc<TransportConfig>,
 }
@@ -96,7 +99,8 @@ impl Transport {
         board: Board,
         inbox: mpsc::Sender<Input>,
     ) -> Result<Self, ListenError> {
-        let Settings { own, cluster, listen, daemons, identity, queue_limit, idle_timeout } = settings;
+        let Settings { own, cluster, listen, daemons, identity, queue_limit, idle_timeout, metrics } =
+            settings;
         let near = Arc::new(transport_config(idle_timeout, true));
         let far = Arc::new(transport_config(idle_timeout, false));
         let server = server_config(&identity, far.clone());
@@ -117,6 +121,7 @@ impl Transport {
             failed: failed.clone(),
             identity,
             queue_limit,
+            metrics,
             near,
             far,
         });
@@ -202,7 +207,16 @@ async fn accept(context: Arc<Context>, tasks: TaskTracker) {
             }
             return;
         };
+        if slots.available_permits() < HANDSHAKES / 2 && !incoming.remote_address_validated() {
+            // Many do not go on: who comes now first has to show that packets reach it, and takes no slot for that. It
+            // fails only for those who have.
+            let _ = incoming.retry();
+            continue;
+        }
         let Ok(slot) = slots.clone().try_acquire_owned() else {
+            context.metrics.count(Count::links_refused_full);
+            let text = format!("connection refused: {HANDSHAKES} handshakes are under way");
+            context.board.trouble(None, Severity::Passing, text);
             incoming.refuse();
             continue;
         };

@@ -6,12 +6,14 @@ mod failing;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use quinn::{ClientConfig, Connection, Endpoint};
+use quinn::{ClientConfig, Connection, Endpoint, TransportConfig};
 use stentor_membership::{DaemonId, DaemonName};
 use tempfile::TempDir;
+use tokio::net::UdpSocket;
 use tokio::sync::mpsc::{self, Receiver};
 
 use super::board::Board;
@@ -23,6 +25,7 @@ use crate::cli::init::{self, DaemonAt, Plan};
 use crate::config::TlsFiles;
 use crate::config::units::HostPort;
 use crate::driver::inbox::Input;
+use crate::metrics::{Count, Metrics};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -79,6 +82,7 @@ fn settings(dir: &Path, own: DaemonId, listen: SocketAddr, peer: Option<(&str, S
         identity: identity(dir, own.name.as_str()),
         queue_limit: 16 << 20,
         idle_timeout: Duration::from_secs(5),
+        metrics: Metrics::default(),
     }
 }
 
@@ -163,6 +167,35 @@ async fn two_daemons_link_and_exchange_frames_and_datagrams() {
     // Which end of the connection it notices first is chance.
     let reason = down(&mut b.inbox).await;
     assert!(["this daemon leaves", "the peer ended it"].contains(&reason.as_str()), "{reason}");
+}
+
+#[tokio::test]
+async fn handshakes_that_nobody_goes_on_with_do_not_keep_peers_out() {
+    const HALF_OPEN: usize = 100;
+    let dir = cluster();
+    let settings_of_b = settings(dir.path(), id("b", 2), any_port(), None);
+    let metrics = settings_of_b.metrics.clone();
+    let mut b = start(settings_of_b);
+    let address = b.transport.address().unwrap();
+    // The first packets of many connections, that somebody else sends on: no answer ever reaches who began them.
+    let between = UdpSocket::bind(any_port()).await.unwrap();
+    let client = Endpoint::client(any_port()).unwrap();
+    let mut begun = Vec::new();
+    let mut packet = [0; 2048];
+    for _ in 0..HALF_OPEN {
+        let mut config = ClientConfig::new(identity(dir.path(), "c").client);
+        config.transport_config(Arc::new(TransportConfig::default()));
+        begun.push(client.connect_with(config, between.local_addr().unwrap(), "b").unwrap());
+        let len = between.recv(&mut packet).await.unwrap();
+        between.send_to(&packet[..len], address).await.unwrap();
+    }
+    // Long before those are given up.
+    let begin = Instant::now();
+    let mut a = start(settings(dir.path(), id("a", 1), any_port(), Some(("b", address))));
+    let (to_b, to_a) = (up(&mut a.inbox).await, up(&mut b.inbox).await);
+    assert_eq!((to_b.peer, to_a.peer), (id("b", 2), id("a", 1)));
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    assert_eq!(metrics.get(Count::links_refused_full), 0);
 }
 
 #[tokio::test]

@@ -4,7 +4,6 @@ use quinn::SendStream;
 
 use super::*;
 use crate::driver::{self, Driver};
-use crate::metrics::{Count, Metrics};
 
 struct Driven {
     transport: Transport,
@@ -14,7 +13,7 @@ struct Driven {
 
 fn driven(settings: Settings) -> Driven {
     let (sender, receiver) = mpsc::channel(64);
-    let (board, metrics) = (Board::default(), Metrics::default());
+    let (board, metrics) = (Board::default(), settings.metrics.clone());
     let driver = Driver::new(driver::Settings {
         id: settings.own,
         seed: 1,
