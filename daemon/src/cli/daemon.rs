@@ -85,7 +85,10 @@ pub(crate) fn run(args: DaemonArgs) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start the asynchronous runtime")?;
-    runtime.block_on(serve(config, identity, passwords))
+    let served = runtime.block_on(serve(config, identity, passwords));
+    // A look-up of a host name, or the check of a password, may still go on in a thread: nobody waits for it any more.
+    runtime.shutdown_background();
+    served
 }
 
 /// Logs to standard error.

@@ -26,6 +26,9 @@ const GOOD_LINK: Duration = Duration::from_secs(2);
 /// attempt reaches it sooner than the repetitions of an old one.
 const ATTEMPT: Duration = Duration::from_secs(1);
 
+/// How long a name server may take. The thread that asks it goes on until it gives up by itself.
+const LOOK_UP: Duration = Duration::from_secs(5);
+
 /// Every few attempts one is given more time, for slow machines and long paths.
 const PATIENT_ATTEMPT: Duration = Duration::from_secs(5);
 const PATIENT_EVERY: u32 = 4;
@@ -85,8 +88,12 @@ async fn dial(
 
 /// Looks the address up anew; of several addresses each attempt takes the next.
 async fn resolve(context: &Context, address: &HostPort, attempt: u32) -> Result<SocketAddr, String> {
-    let found = tokio::net::lookup_host((address.host.as_str(), address.port))
+    let look_up = tokio::net::lookup_host((address.host.as_str(), address.port));
+    let found = tokio::time::timeout(LOOK_UP, look_up)
         .await
+        .map_err(|_| {
+            format!("cannot look up {}: the name server does not answer within {LOOK_UP:?}", address.host)
+        })?
         .map_err(|e| format!("cannot look up {}: {e}", address.host))?;
     let v4_only = context.endpoint.local_addr().is_ok_and(|own| own.is_ipv4());
     let usable: Vec<SocketAddr> = found.filter(|remote| remote.is_ipv4() || !v4_only).collect();
