@@ -106,7 +106,7 @@ impl Driver {
         Ok(Self {
             start: Instant::now(),
             node: Node::new(id, membership, seed, Timestamp::ZERO)?,
-            links: Links::default(),
+            links: Links::new(metrics.clone()),
             sessions: Sessions::default(),
             fanout: Fanout::new(aliases.clone(), metrics.clone()),
             history: History::default(),
@@ -224,7 +224,6 @@ impl Driver {
                 old.close(Close::Replaced, "a newer link took its place");
                 self.node.handle_link_down(old.peer, now);
             }
-            self.metrics.count(Count::links_up);
             self.node.handle_link_up(peer, now);
             return;
         }
@@ -251,7 +250,6 @@ impl Driver {
             LinkEvent::Down(reason) => {
                 debug!(%peer, reason, "link down");
                 self.links.remove(peer);
-                self.metrics.count(Count::links_down);
                 self.node.handle_link_down(peer, now);
             }
         }

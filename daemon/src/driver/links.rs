@@ -4,17 +4,24 @@ use std::collections::BTreeMap;
 
 use stentor_membership::{Channel, DaemonId, DaemonName, Transmit};
 
+use crate::metrics::{Count, Metrics};
 use crate::transport::link::{Close, Link, LinkNumber};
 
 /// At most one link to each daemon name.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Links {
     by_name: BTreeMap<DaemonName, Link>,
     /// Links that got something to send since the last [`wake`](Self::wake).
     dirty: Vec<DaemonName>,
+    metrics: Metrics,
 }
 
 impl Links {
+    /// None yet; it counts those that come and go.
+    pub(super) fn new(metrics: Metrics) -> Self {
+        Self { by_name: BTreeMap::new(), dirty: Vec::new(), metrics }
+    }
+
     /// The peer at the other end of a link, if the link is the current one.
     pub(super) fn peer(&self, number: LinkNumber) -> Option<DaemonId> {
         // A handful of links: looking is as quick as a table.
@@ -27,14 +34,21 @@ impl Links {
 
     /// Takes a new link; gives the one whose place it took.
     pub(super) fn insert(&mut self, link: Link) -> Option<Link> {
-        self.by_name.insert(link.peer.name, link)
+        self.metrics.count(Count::links_up);
+        let old = self.by_name.insert(link.peer.name, link);
+        self.count_down(old)
     }
 
     pub(super) fn remove(&mut self, peer: DaemonId) -> Option<Link> {
         if self.by_name.get(&peer.name)?.peer != peer {
             return None;
         }
-        self.by_name.remove(&peer.name)
+        let link = self.by_name.remove(&peer.name);
+        self.count_down(link)
+    }
+
+    fn count_down(&self, link: Option<Link>) -> Option<Link> {
+        link.inspect(|_| self.metrics.count(Count::links_down))
     }
 
     /// Queues what the node wants sent. Gives back the peer if its queue is full.

@@ -79,7 +79,7 @@ async fn a_newer_link_takes_the_place_of_the_one_before() {
     closed(&second, "a newer link took its place").await;
     counted(&b.metrics, Count::links_up, 3).await;
     assert!(third.close_reason().is_none());
-    assert_eq!(b.metrics.get(Count::links_cut_full), 0);
+    assert_eq!((b.metrics.get(Count::links_down), b.metrics.get(Count::links_cut_full)), (2, 0));
 }
 
 #[tokio::test]
