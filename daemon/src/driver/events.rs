@@ -47,7 +47,7 @@ impl Driver {
             Cause::Disconnect(_) | Cause::Network => None,
         };
         if let Some((member, joined)) = change.filter(|(member, _)| member.daemon == self.node.id().name) {
-            self.sessions.count_group(member, joined);
+            self.sessions.count_group(member, joined, &event.receivers);
         }
         let frame = DaemonFrame::Membership(Box::new(event.into()));
         self.fanout.frame(&event.receivers, &frame, &mut self.sessions);

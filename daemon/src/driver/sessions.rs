@@ -128,9 +128,11 @@ impl Sessions {
         self.by_id.values()
     }
 
-    /// Notes that a session of this daemon joined or left a group.
-    pub(super) fn count_group(&mut self, member: MemberName, joined: bool) {
-        if let Some(session) = self.by_name.get(&member.session).and_then(|id| self.by_id.get_mut(id)) {
+    /// Notes that a session of this daemon joined or left a group; it is one of those who are told so, unless it is over
+    /// and its name somebody else's.
+    pub(super) fn count_group(&mut self, member: MemberName, joined: bool, told: &[SessionId]) {
+        let id = self.by_name.get(&member.session).filter(|id| told.contains(id));
+        if let Some(session) = id.and_then(|id| self.by_id.get_mut(id)) {
             session.groups = if joined { session.groups + 1 } else { session.groups.saturating_sub(1) };
         }
     }
