@@ -69,13 +69,14 @@ impl SessionQueue {
     }
 
     /// Adds bytes that the writer gets after [`wake`](Self::wake). With `continues`, the frame at their end goes on in
-    /// the next call. After the end nothing is added, and that is no error.
+    /// the next call. What comes when nothing waits fits, however large it is: its receiver is not slow. After the end
+    /// nothing is added, and that is no error.
     pub(crate) fn push(&self, bytes: Bytes, continues: bool) -> Result<(), Full> {
         let mut state = self.lock();
         if state.closed {
             return Ok(());
         }
-        if state.bytes.saturating_add(bytes.len()) > self.limit {
+        if state.bytes > 0 && state.bytes.saturating_add(bytes.len()) > self.limit {
             return Err(Full);
         }
         state.bytes += bytes.len();
@@ -202,6 +203,15 @@ mod tests {
         queue.written(8);
         queue.push(Bytes::from_static(b"123"), false).unwrap();
         assert_eq!(queue.bytes(), 3);
+    }
+
+    #[tokio::test]
+    async fn one_large_piece_cuts_nobody_off() {
+        let queue = SessionQueue::new(3);
+        queue.push(Bytes::from_static(b"1234"), false).unwrap();
+        assert_eq!(queue.push(Bytes::from_static(b"5"), false), Err(Full));
+        assert_eq!(taken(&queue).await, ["1234"]);
+        queue.push(Bytes::from_static(b"5678"), false).unwrap();
     }
 
     #[tokio::test]
