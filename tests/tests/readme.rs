@@ -13,13 +13,6 @@ use stentor_tests::process::Process;
 /// Ends what the script left running, by its own ids.
 const PROLOGUE: &str = "set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT\n";
 
-/// A person takes a moment to type the next command; a script looks whether the member is there.
-const JOINED: &str = "member=$!\nfor _ in {1..200}; do stentor status --json --connect unix:cluster/a.sock | \
-    grep -q '\"news\"' && break; done\n";
-
-/// The member ends with the message.
-const RECEIVED: &str = "wait \"$member\"\n";
-
 /// The commands of the section on a cluster, without those that build.
 fn commands() -> Result<String> {
     let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md"))?;
@@ -30,11 +23,7 @@ fn commands() -> Result<String> {
     for line in block.lines().filter(|line| !line.starts_with("cargo ") && !line.starts_with("export ")) {
         script.push_str(line);
         script.push('\n');
-        if line.starts_with("stentor join") {
-            script.push_str(JOINED);
-        }
     }
-    script.push_str(RECEIVED);
     for address in ["127.0.0.1:4810", "127.0.0.1:4811", "127.0.0.1:4812"] {
         script = script.replace(address, &free_address()?.to_string());
     }
