@@ -1,13 +1,16 @@
 //! The commands against a cluster: the JSON that programs read, groups and sessions as destinations, exit codes.
 
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use stentor_client::Address;
 use stentor_tests::cluster::Plan;
-use stentor_tests::command::{Joined, command, names_all, output, printed, refused, text};
-use stentor_tests::process::{Signal, run};
+use stentor_tests::command::{Joined, command, names_all, output, path_text, printed, refused, text};
+use stentor_tests::process::{Process, Signal, run};
 use stentor_tests::scenario::{say, scenario};
 use stentor_tests::wait::PATIENCE;
 
@@ -167,6 +170,52 @@ fn what_cannot_be_done_is_said_with_an_exit_code() -> Result<()> {
         by_environment.env(Address::VARIABLE, "nonsense");
         let failed = run(&mut by_environment, b"", PATIENCE).await?;
         names_all(&String::from_utf8_lossy(&failed.stderr), &[Address::VARIABLE, "unix:PATH"])?;
+        cluster.finish().await
+    })
+}
+
+/// Runs a command whose standard output goes to `stdout`, with a password on standard input.
+async fn with_stdout(dir: &Path, args: &[&str], stdout: impl Into<Stdio>) -> Result<(ExitStatus, String)> {
+    let (password, log) = (dir.join("password"), dir.join("said"));
+    fs::write(&password, "secret\n")?;
+    fs::write(&log, "")?;
+    let mut command = command(None, args)?;
+    command.stdin(File::open(&password)?).stdout(stdout);
+    let mut process = Process::start(&mut command, &log)?;
+    Ok((process.wait(PATIENCE).await?, process.log()))
+}
+
+#[test]
+fn nobody_needs_to_read_what_is_printed_but_what_is_lost_is_said() -> Result<()> {
+    scenario(LIMIT, async {
+        let cluster = Plan::new(&["a"]).start().await?;
+        let dir = cluster.dir();
+        let (config, conf, address) =
+            (cluster.config("a"), dir.join("conf"), cluster.address("a").to_string());
+        let (config, conf) = (path_text(&config)?, path_text(&conf)?);
+        fs::write(conf, "Spread_Segment 127.0.0.255:4803 {\n  one 127.0.0.1\n}\n")?;
+        let (new, newer) = (dir.join("new"), dir.join("newer"));
+        let init = |dir| Ok::<_, anyhow::Error>(["init", path_text(dir)?, "--daemon", "a=127.0.0.1:4810"]);
+        let commands = [
+            &["daemon", "--config", config, "--print-config"][..],
+            &["daemon", "--config", config, "--check-config"],
+            &["spread-password", "alice"],
+            &["import-spread", conf],
+            &["status", "--connect", &address],
+        ];
+        for args in commands.into_iter().chain([&init(&new)?[..]]) {
+            let (reader, writer) = std::io::pipe()?;
+            drop(reader);
+            let (status, said) = with_stdout(dir, args, writer).await?;
+            ensure!(status.success() && !said.contains("pipe"), "{args:?}: {status}, {said}");
+        }
+        ensure!(new.join("a.toml").exists(), "init made nothing");
+        for args in commands.into_iter().chain([&init(&newer)?[..]]) {
+            let full = File::options().write(true).open("/dev/full")?;
+            let (status, said) = with_stdout(dir, args, full).await?;
+            ensure!(status.code() == Some(1), "{args:?}: {status}, {said}");
+            names_all(&said, &["standard output", "No space left"])?;
+        }
         cluster.finish().await
     })
 }

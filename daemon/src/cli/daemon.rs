@@ -1,6 +1,6 @@
 //! `stentor daemon`: check the configuration, open the doors, run until told to stop.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::heap::keep_freed;
 use super::open_files::raise_limit;
+use super::output::print;
 use crate::config::{Config, Network};
 use crate::driver::inbox::{self, Input};
 use crate::driver::{self, Driver};
@@ -63,8 +64,7 @@ pub(crate) fn run(args: DaemonArgs) -> anyhow::Result<()> {
         None => Config::alone()?,
     };
     if args.print_config {
-        write!(std::io::stdout(), "{}", config.to_toml().context("cannot print the configuration")?)?;
-        return Ok(());
+        return print(&config.to_toml().context("cannot print the configuration")?);
     }
     let identity = match &config.network {
         Some(network) => Some(Identity::load(&network.tls, config.name)?),
@@ -76,8 +76,7 @@ pub(crate) fn run(args: DaemonArgs) -> anyhow::Result<()> {
     };
     if args.check_config {
         check_socket(&config)?;
-        writeln!(std::io::stdout(), "the configuration is good: {}", summary(&config))?;
-        return Ok(());
+        return print(&format!("the configuration is good: {}\n", summary(&config)));
     }
     check_open_files(config.membership.max_sessions);
     keep_freed();

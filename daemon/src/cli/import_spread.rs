@@ -1,12 +1,12 @@
 //! `stentor import-spread`: a configuration made from one of Spread.
 
 use std::fs;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 use clap::Args;
 
+use super::output::print;
 use crate::config::ClusterName;
 use crate::spread::import::{Wish, translate};
 
@@ -42,7 +42,7 @@ pub(crate) fn run(args: &ImportSpreadArgs) -> anyhow::Result<()> {
         cluster: &args.cluster,
     };
     let config = translate(&wish).map_err(|error| anyhow!("{}: {error}", args.file.display()))?;
-    Ok(io::stdout().write_all(config.as_bytes())?)
+    print(&config)
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {

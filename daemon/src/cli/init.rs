@@ -16,6 +16,7 @@ use rcgen::{
 };
 use stentor_membership::DaemonName;
 
+use super::output::print;
 use crate::config::units::HostPort;
 use crate::config::{ClusterName, Config, template};
 use crate::transport::tls::certificate_name;
@@ -71,17 +72,26 @@ pub(crate) struct Plan {
 pub(crate) fn run(args: InitArgs) -> anyhow::Result<()> {
     let plan = Plan { dir: args.dir, cluster: args.cluster, daemons: args.daemons };
     let configs = create(&plan)?;
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "Made the cluster {:?} in {}:", plan.cluster.as_str(), plan.dir.display())?;
-    writeln!(out, "  ca.pem, ca.key     the cluster's authority; keep ca.key safe, no daemon needs it")?;
-    writeln!(out, "  NAME.pem, NAME.key each daemon's certificate and private key")?;
-    writeln!(out, "  NAME.toml          each daemon's configuration")?;
-    writeln!(out, "\nStart each daemon on its machine, with its own three files and ca.pem beside them:")?;
-    for config in configs {
-        writeln!(out, "  stentor daemon --config {}", config.display())?;
-    }
-    writeln!(out, "\nThen, for example: stentor join chat --connect unix:{}/NAME.sock", plan.dir.display())?;
-    Ok(())
+    print(&summary(&plan, &configs))
+}
+
+/// What was made, and what to do with it.
+fn summary(plan: &Plan, configs: &[PathBuf]) -> String {
+    let dir = plan.dir.display();
+    let starts: String =
+        configs.iter().map(|config| format!("  stentor daemon --config {}\n", config.display())).collect();
+    format!(
+        "Made the cluster {:?} in {dir}:
+  ca.pem, ca.key     the cluster's authority; keep ca.key safe, no daemon needs it
+  NAME.pem, NAME.key each daemon's certificate and private key
+  NAME.toml          each daemon's configuration
+
+Start each daemon on its machine, with its own three files and ca.pem beside them:
+{starts}
+Then, for example: stentor join chat --connect unix:{dir}/NAME.sock
+",
+        plan.cluster.as_str()
+    )
 }
 
 /// Makes all files of a new cluster, or none; returns the configurations in the order of the daemons.

@@ -1,11 +1,12 @@
 //! `stentor spread-password`: a line for the file of the method PWORD.
 
-use std::io::{self, BufRead, Write};
+use std::io::{self, BufRead};
 
 use anyhow::{Context, anyhow};
 use clap::Args;
 use rand::RngExt;
 
+use super::output::print;
 use crate::spread::passwords::line;
 
 #[derive(Args, Debug)]
@@ -23,5 +24,5 @@ pub(crate) fn run(args: &SpreadPasswordArgs) -> anyhow::Result<()> {
     let mut password = String::new();
     io::stdin().lock().read_line(&mut password).context("cannot read the password from standard input")?;
     let line = line(&args.user, password.trim_end_matches(['\n', '\r']), rand::rng().random());
-    Ok(writeln!(io::stdout(), "{}", line.map_err(|error| anyhow!(error))?)?)
+    print(&format!("{}\n", line.map_err(|error| anyhow!(error))?))
 }
