@@ -134,6 +134,23 @@ fn status_tells_of_the_whole_cluster() -> Result<()> {
 }
 
 #[test]
+fn status_does_not_wait_for_a_stopped_daemon() -> Result<()> {
+    scenario(LIMIT, async {
+        let mut cluster = Plan::new(&["a"]).start().await?;
+        let a = cluster.address("a");
+        cluster.daemon("a")?.pause().await?;
+        let begin = Instant::now();
+        let said = refused(Some(&a), &["status", "--wait", "500ms"], 1).await?;
+        let took = begin.elapsed();
+        names_all(&said, &[&a.to_string(), "500ms", "stopped or overloaded"])?;
+        ensure!(took < Duration::from_secs(5), "it took {took:?}");
+        cluster.daemon("a")?.resume()?;
+        printed(Some(&a), &["status", "--wait", "10s"], b"").await?;
+        cluster.finish().await
+    })
+}
+
+#[test]
 fn what_cannot_be_done_is_said_with_an_exit_code() -> Result<()> {
     scenario(LIMIT, async {
         let cluster = Plan::new(&["a"]).start().await?;

@@ -32,7 +32,8 @@ impl ConnectArgs {
         Ok(Connection::connect(&self.address()?).await?)
     }
 
-    fn address(&self) -> anyhow::Result<Address> {
+    /// Where the daemon is.
+    pub(crate) fn address(&self) -> anyhow::Result<Address> {
         match &self.connect {
             Some(address) => Ok(address.clone()),
             None => Address::from_env().with_context(|| format!("${}", Address::VARIABLE)),

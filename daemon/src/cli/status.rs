@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 use clap::Args;
 use serde::Serialize;
 use stentor_client::wire::{Configuration, LinkState, PeerStatus, SessionStatus};
 use stentor_client::{DaemonStatus, GroupName};
 use stentor_membership::{DaemonId, Phase};
+use tokio::time::{Instant, timeout_at};
 
 use super::output::{Style, print};
 use super::session::ConnectArgs;
@@ -30,9 +31,21 @@ pub(crate) struct StatusArgs {
 /// How often a waiting command looks again.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
+/// How long a daemon may take to answer.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// A daemon that is well answers sooner.
+const ANSWER_USUAL: Duration = Duration::from_millis(500);
+
+/// The daemon's report of itself, and all groups.
+type Answer = (DaemonStatus, Vec<(GroupName, u64)>);
+
 pub(crate) async fn run(args: StatusArgs) -> anyhow::Result<()> {
     let (status, groups) = match args.wait {
-        None => ask(&args.daemon).await?,
+        None => {
+            let answer = timeout_at(Instant::now() + ANSWER, ask(&args.daemon)).await;
+            answer.unwrap_or_else(|_| Err(silent(&args.daemon, ANSWER)))?
+        }
         Some(Span(span)) => ask_until_whole(&args.daemon, span).await?,
     };
     if args.json {
@@ -42,8 +55,7 @@ pub(crate) async fn run(args: StatusArgs) -> anyhow::Result<()> {
     }
 }
 
-/// The daemon's report of itself, and all groups.
-async fn ask(daemon: &ConnectArgs) -> anyhow::Result<(DaemonStatus, Vec<(GroupName, u64)>)> {
+async fn ask(daemon: &ConnectArgs) -> anyhow::Result<Answer> {
     let (sender, receiver) = daemon.open().await?.split();
     drop(receiver);
     let answers = (sender.status().await?, sender.groups().await?);
@@ -51,24 +63,37 @@ async fn ask(daemon: &ConnectArgs) -> anyhow::Result<(DaemonStatus, Vec<(GroupNa
     Ok(answers)
 }
 
+/// The daemon takes connections, or its system does for it, but says nothing.
+fn silent(daemon: &ConnectArgs, span: Duration) -> anyhow::Error {
+    let address = daemon.address().map(|address| address.to_string());
+    anyhow!(
+        "{} did not answer within {}: see whether the daemon is stopped or overloaded",
+        address.as_deref().unwrap_or("the daemon"),
+        humantime::format_duration(span)
+    )
+}
+
 /// Asks until the daemon answers that the cluster is whole, or time is up: then the last answer says why.
-async fn ask_until_whole(
-    daemon: &ConnectArgs,
-    span: Duration,
-) -> anyhow::Result<(DaemonStatus, Vec<(GroupName, u64)>)> {
-    let deadline = Instant::now() + span;
-    loop {
-        let answer = ask(daemon).await;
-        if answer.as_ref().is_ok_and(|(status, _)| missing(status).is_empty()) {
-            return answer;
+async fn ask_until_whole(daemon: &ConnectArgs, span: Duration) -> anyhow::Result<Answer> {
+    // Without any time there is still that for one answer.
+    let deadline = Instant::now() + span.max(LOOK_AGAIN);
+    let mut last = None;
+    while Instant::now() < deadline {
+        let begin = Instant::now();
+        match timeout_at(deadline, ask(daemon)).await {
+            Ok(answer) if answer.as_ref().is_ok_and(|(status, _)| missing(status).is_empty()) => {
+                return answer;
+            }
+            Ok(answer) => last = Some(answer),
+            // Cut short only because time was up: the answer before counts.
+            Err(_) if begin.elapsed() < ANSWER_USUAL => break,
+            Err(_) => last = None,
         }
-        if Instant::now() >= deadline {
-            let (status, _) = answer?;
-            let missing = missing(&status).join(" ");
-            bail!("not in the view after {}: {missing}; see their logs", humantime::format_duration(span));
-        }
-        tokio::time::sleep(LOOK_AGAIN).await;
+        tokio::time::sleep_until(deadline.min(Instant::now() + LOOK_AGAIN)).await;
     }
+    let (status, _) = last.unwrap_or_else(|| Err(silent(daemon, span)))?;
+    let missing = missing(&status).join(" ");
+    bail!("not in the view after {}: {missing}; see their logs", humantime::format_duration(span))
 }
 
 /// The configured daemons that are not in the view.
@@ -238,4 +263,50 @@ fn history_text(entry: &Configuration) -> String {
     let toward = entry.toward.as_ref().map(|toward| format!(" to {toward}")).unwrap_or_default();
     let primary = if entry.primary { ", primary" } else { "" };
     format!("{at} {:<12} {}{toward}: {}{primary}", kind(entry), entry.view, ids(&entry.members).join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+    use clap::Parser;
+    use stentor_client::wire::{DaemonFrame, Frame};
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::UnixListener;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: StatusArgs,
+    }
+
+    /// Opens sessions and says nothing more.
+    async fn mute(listener: UnixListener) {
+        let mut sessions = Vec::new();
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let mut welcome = BytesMut::new();
+            let frame = DaemonFrame::Welcome { member: "#s#d".parse().unwrap(), max_message: 1024 };
+            frame.encode(&mut welcome).unwrap();
+            socket.write_all(&welcome).await.unwrap();
+            sessions.push(socket);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_daemon_that_falls_silent_is_not_waited_for_longer_than_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        tokio::spawn(mute(UnixListener::bind(&path).unwrap()));
+        let door = format!("unix:{}", path.display());
+        for (wait, span) in [(&[][..], ANSWER), (&["--wait", "1s"], Duration::from_secs(1))] {
+            let line = [&["status", "--connect", &door], wait].concat();
+            let begin = Instant::now();
+            let error = run(Line::parse_from(line).args).await.unwrap_err().to_string();
+            let took = begin.elapsed();
+            assert!((span..span + LOOK_AGAIN).contains(&took), "{took:?}");
+            let said = format!("{door} did not answer within {}", humantime::format_duration(span));
+            assert!(error.contains(&said) && error.contains("stopped or overloaded"), "{error}");
+        }
+    }
 }
