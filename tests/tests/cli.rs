@@ -127,7 +127,8 @@ fn status_tells_of_the_whole_cluster() -> Result<()> {
         cluster.kill("c")?;
         cluster.until_view(&["a", "b"]).await?;
         let text = printed(Some(&a), &["status"], b"").await?;
-        names_all(&text, &["a", "b", "c", "operational", "g"])?;
+        names_all(&text, &["a", "b", "c", "operational", "g", "counters", "views ", "sessions_opened "])?;
+        ensure!(!text.contains("sessions_cut_slow"), "a counter that is zero: {text}");
         ensure!(!text.contains('\x1b'), "colours, though nobody sees them: {text}");
         cluster.finish().await
     })

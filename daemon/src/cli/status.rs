@@ -216,24 +216,49 @@ fn text(status: &DaemonStatus, groups: &[(GroupName, u64)], style: Style) -> Str
     for peer in &status.configured {
         line("", peer_text(peer, style));
     }
+    let more = "--json shows them";
     list(
         &mut line,
         "groups",
         groups.len(),
+        more,
         groups.iter().map(|(group, members)| format!("{group} ({members})")),
     );
     let sessions = status.sessions.iter().map(|session| {
         format!("{} (in {} groups, {} bytes unread)", session.name, session.groups, session.queued_bytes)
     });
-    list(&mut line, "sessions", usize::try_from(status.sessions_total).unwrap_or(usize::MAX), sessions);
-    list(&mut line, "history", status.history.len(), status.history.iter().rev().map(history_text));
+    let total = usize::try_from(status.sessions_total).unwrap_or(usize::MAX);
+    let first = format!("--json shows the first {}", DaemonStatus::SESSIONS_MAX);
+    let all = total <= DaemonStatus::SESSIONS_MAX;
+    list(&mut line, "sessions", total, if all { more } else { &first }, sessions);
+    list(&mut line, "history", status.history.len(), more, status.history.iter().rev().map(history_text));
+    for (index, counters) in counter_lines(&status.counters).into_iter().enumerate() {
+        line(if index == 0 { "counters" } else { "" }, counters);
+    }
     out
+}
+
+/// How long a line of counters becomes.
+const COUNTERS_WIDTH: usize = 80;
+
+/// The counters that are not zero, several on a line.
+fn counter_lines(counters: &[(String, u64)]) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for (name, value) in counters.iter().filter(|(_, value)| *value != 0) {
+        let counter = format!("{name} {value}");
+        match lines.last_mut().filter(|line| line.len() + 2 + counter.len() <= COUNTERS_WIDTH) {
+            Some(line) => line.extend([", ", &counter]),
+            None => lines.push(counter),
+        }
+    }
+    lines
 }
 
 fn list(
     line: &mut impl FnMut(&str, String),
     name: &str,
     total: usize,
+    more: &str,
     entries: impl Iterator<Item = String>,
 ) {
     line(name, total.to_string());
@@ -243,7 +268,7 @@ fn list(
         shown += 1;
     }
     if shown < total {
-        line("", format!("... and {} more (--json shows them)", total - shown));
+        line("", format!("... and {} more ({more})", total - shown));
     }
 }
 
@@ -291,6 +316,18 @@ mod tests {
             socket.write_all(&welcome).await.unwrap();
             sessions.push(socket);
         }
+    }
+
+    #[test]
+    fn counters_that_are_not_zero_are_shown_several_on_a_line() {
+        let counter = |name: &str, value| (name.repeat(10), value);
+        let counters = [counter("a", 1), counter("b", 0), counter("c", 20), counter("d", 3)];
+        assert_eq!(counter_lines(&counters), ["aaaaaaaaaa 1, cccccccccc 20, dddddddddd 3"]);
+        let many: Vec<_> = (0..26).map(|value| counter("n", value)).collect();
+        let lines = counter_lines(&many);
+        assert!(lines.len() > 1 && lines.iter().all(|line| line.len() <= COUNTERS_WIDTH), "{lines:?}");
+        assert_eq!(lines.join(", ").matches("nnnnnnnnnn").count(), 25);
+        assert!(counter_lines(&[]).is_empty());
     }
 
     #[tokio::test(start_paused = true)]
