@@ -17,8 +17,8 @@ pub enum ConnectError {
     /// The session name breaks the rule for names.
     #[error(transparent)]
     Name(#[from] NameError),
-    /// Nothing takes connections at the address.
-    #[error("no daemon answers at {address}: {error}; start one (`stentor daemon`), or give its address")]
+    /// Nothing takes connections at the address, or this program may not open it.
+    #[error("no daemon answers at {address}: {error}; {}", remedy(error.kind()))]
     Unreachable {
         /// The address.
         address: Address,
@@ -167,6 +167,19 @@ pub enum TryRecvError {
     Disconnected(#[from] Disconnected),
 }
 
+/// What to do about an address at which there is no connection.
+fn remedy(kind: io::ErrorKind) -> &'static str {
+    match kind {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            "start one (`stentor daemon`), or give its address"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "run as a user who may open it: see the socket's owner and group, and [clients] socket_mode of the daemon"
+        }
+        _ => "check the address, and see the daemon's log",
+    }
+}
+
 /// What to do after a goodbye.
 fn advice(code: GoodbyeCode) -> &'static str {
     match code {
@@ -193,5 +206,20 @@ mod tests {
         check::<TrySendError>();
         check::<RequestError>();
         check::<TryRecvError>();
+    }
+
+    #[test]
+    fn the_advice_for_an_address_fits_the_reason() {
+        for (kind, advice) in [
+            (io::ErrorKind::NotFound, "start one (`stentor daemon`)"),
+            (io::ErrorKind::ConnectionRefused, "start one (`stentor daemon`)"),
+            (io::ErrorKind::PermissionDenied, "[clients] socket_mode"),
+            (io::ErrorKind::TimedOut, "see the daemon's log"),
+        ] {
+            let address = Address::Unix("/s".into());
+            let text = ConnectError::Unreachable { address, error: Arc::new(kind.into()) }.to_string();
+            assert!(text.contains("unix:/s") && text.contains(advice), "{text}");
+            assert_eq!(text.contains("start one"), advice.contains("start one"), "{text}");
+        }
     }
 }
