@@ -33,6 +33,7 @@ fn refused(args: &[&str], texts: &[&str]) {
     for text in texts {
         assert!(said.contains(text), "{said:?} does not contain {text:?}");
     }
+    assert!(said.matches("os error").count() < 2, "the reason stands there twice: {said}");
 }
 
 /// A cluster in a temporary directory on free ports.

@@ -24,6 +24,7 @@ async fn does_not_start(cluster: &Cluster) -> Result<String> {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     ensure!(output.status.code() == Some(1), "{}: {said}", output.status);
     ensure!(!said.contains("panicked"), "{said}");
+    ensure!(said.matches("os error").count() < 2, "the reason stands there twice: {said}");
     Ok(said)
 }
 
@@ -270,7 +271,8 @@ fn the_configuration_can_be_checked_and_printed() -> Result<()> {
         ensure!(effective == again, "printed {effective}, and read again {again}");
         names_all(&effective, &["heartbeat", "session_queue_out", "max_message", "require_primary"])?;
         let said = refused(None, &["daemon", "--config", "/nowhere.toml"], 1).await?;
-        names_all(&said, &["/nowhere.toml", "No such file"])?;
+        names_all(&said, &["/nowhere.toml", "No such file", "stentor init"])?;
+        ensure!(said.matches("No such file").count() == 1, "the reason stands there twice: {said}");
         cluster.finish().await
     })
 }

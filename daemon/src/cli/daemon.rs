@@ -1,10 +1,11 @@
 //! `stentor daemon`: check the configuration, open the doors, run until told to stop.
 
+use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use clap::Args;
 use rand::RngExt;
 use stentor_membership::DaemonId;
@@ -49,16 +50,17 @@ pub(crate) struct DaemonArgs {
     /// Print the effective configuration with all defaults as TOML, and stop.
     #[arg(long)]
     print_config: bool,
-    /// What to log: a level (error, warn, info, debug, trace), or levels by module.
-    #[arg(long, value_name = "FILTER", env = "RUST_LOG", default_value = "info")]
-    log: String,
+    /// What to log: a level (error, warn, info, debug, trace), or levels by module [default: what the environment
+    /// variable `RUST_LOG` says, or info].
+    #[arg(long, value_name = "FILTER")]
+    log: Option<String>,
     /// Log as JSON, one object a line.
     #[arg(long)]
     log_json: bool,
 }
 
 pub(crate) fn run(args: DaemonArgs) -> anyhow::Result<()> {
-    init_log(&args.log, args.log_json)?;
+    init_log(args.log, args.log_json)?;
     let config = match &args.config {
         Some(path) => Config::load(path)?,
         None => Config::alone()?,
@@ -91,10 +93,8 @@ pub(crate) fn run(args: DaemonArgs) -> anyhow::Result<()> {
 }
 
 /// Logs to standard error.
-fn init_log(filter: &str, json: bool) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(filter).with_context(|| {
-        format!("--log {filter:?}: write a level like \"info\", or \"info,stentor=debug\"")
-    })?;
+fn init_log(filter: Option<String>, json: bool) -> anyhow::Result<()> {
+    let filter = log_filter(filter, std::env::var_os(LOG_VARIABLE).filter(|value| !value.is_empty()))?;
     let colours =
         std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
@@ -104,6 +104,20 @@ fn init_log(filter: &str, json: bool) -> anyhow::Result<()> {
         log.with_ansi(colours).init();
     }
     Ok(())
+}
+
+/// The environment variable with what to log.
+const LOG_VARIABLE: &str = "RUST_LOG";
+
+fn log_filter(option: Option<String>, variable: Option<OsString>) -> anyhow::Result<EnvFilter> {
+    let (origin, filter) = match (option, variable) {
+        (Some(filter), _) => ("--log", filter),
+        (None, Some(value)) => (LOG_VARIABLE, value.to_string_lossy().into_owned()),
+        (None, None) => return Ok(EnvFilter::new("info")),
+    };
+    EnvFilter::try_new(&filter).map_err(|error| {
+        anyhow!("{origin} {filter:?}: {error}; write a level like \"info\", or \"info,stentor=debug\"")
+    })
 }
 
 fn summary(config: &Config) -> String {
@@ -255,5 +269,26 @@ fn transport_settings(
         queue_limit: config.membership.window.saturating_mul(4).saturating_add(LINK_SLACK),
         idle_timeout: config.membership.suspect_after_max + IDLE_SLACK,
         metrics,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_filter_is_named_by_where_it_came_from() {
+        let refused = |option: Option<&str>, variable: Option<&str>| {
+            log_filter(option.map(Into::into), variable.map(Into::into)).unwrap_err().to_string()
+        };
+        let said = refused(Some("loud,,="), None);
+        assert!(
+            said.starts_with("--log \"loud,,=\": ") && said.ends_with("\"info,stentor=debug\""),
+            "{said}"
+        );
+        let said = refused(None, Some("loud,,="));
+        assert!(said.starts_with("RUST_LOG \"loud,,=\": ") && !said.contains("--log"), "{said}");
+        assert_eq!(log_filter(Some("warn".into()), Some("loud,,=".into())).unwrap().to_string(), "warn");
+        assert_eq!(log_filter(None, None).unwrap().to_string(), "info");
     }
 }

@@ -122,12 +122,12 @@ impl fmt::Display for ClusterName {
 #[derive(Debug, Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("cannot read the configuration {}: {source}", path.display())]
+    #[error("cannot read the configuration {}: {error}{}", path.display(), hint(error))]
     Read {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        error: std::io::Error,
     },
     /// The file is no TOML, or a key is unknown or has a value of the wrong kind.
     #[error("configuration {}: {text}", path.display())]
@@ -151,11 +151,18 @@ pub enum ConfigError {
     },
 }
 
+fn hint(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => ": give the path of another, or make one with `stentor init`",
+        _ => "",
+    }
+}
+
 impl Config {
     /// Reads and checks a file. Relative paths in it are relative to its directory.
     pub(crate) fn load(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+            .map_err(|error| ConfigError::Read { path: path.to_owned(), error })?;
         Self::parse(&text, path)
     }
 

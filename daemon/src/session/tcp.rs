@@ -10,11 +10,11 @@ use tracing::warn;
 
 /// Why there is no socket. The daemon does not start.
 #[derive(Debug, Error)]
-#[error("cannot listen on {key} {address}: {source}{}", hint(source))]
+#[error("cannot listen on {key} {address}: {error}{}", hint(error))]
 pub(crate) struct TcpError {
     key: &'static str,
     address: SocketAddr,
-    source: io::Error,
+    error: io::Error,
 }
 
 fn hint(error: &io::Error) -> &'static str {
@@ -28,7 +28,7 @@ fn hint(error: &io::Error) -> &'static str {
 
 /// Opens the socket that the setting `key` wants. The configuration has made sure that it may have this address.
 pub(crate) async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, TcpError> {
-    TcpListener::bind(address).await.map_err(|source| TcpError { key, address, source })
+    TcpListener::bind(address).await.map_err(|error| TcpError { key, address, error })
 }
 
 /// Small messages go out at once, and a program whose machine is gone is noticed.

@@ -19,8 +19,8 @@ pub(crate) enum SocketError {
         path.display()
     )]
     NotASocket { key: &'static str, path: PathBuf },
-    #[error("cannot use the socket {}: {source}{}", path.display(), hint(path, source))]
-    Io { path: PathBuf, source: io::Error },
+    #[error("cannot use the socket {}: {error}{}", path.display(), hint(path, error))]
+    Io { path: PathBuf, error: io::Error },
 }
 
 fn hint(path: &Path, error: &io::Error) -> String {
@@ -70,7 +70,7 @@ pub(crate) async fn bind(
     mode: u32,
     make_directory: bool,
 ) -> Result<Socket, SocketError> {
-    let failed = |source| SocketError::Io { path: path.to_owned(), source };
+    let failed = |error| SocketError::Io { path: path.to_owned(), error };
     if let Some(directory) = path.parent().filter(|_| make_directory) {
         fs::DirBuilder::new().recursive(true).mode(0o755).create(directory).map_err(failed)?;
     }
@@ -83,7 +83,7 @@ pub(crate) async fn bind(
 
 /// Removes what a dead daemon left at `path`.
 async fn clear(key: &'static str, path: &Path) -> Result<(), SocketError> {
-    let failed = |source| SocketError::Io { path: path.to_owned(), source };
+    let failed = |error| SocketError::Io { path: path.to_owned(), error };
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(failed(error)),

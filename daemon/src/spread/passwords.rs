@@ -30,8 +30,8 @@ const SCHEME: &str = "pbkdf2-sha256";
 #[derive(Debug, Error)]
 pub(crate) enum PasswordError {
     /// The file cannot be read.
-    #[error("cannot read [spread] passwords {}: {source}", path.display())]
-    Read { path: PathBuf, source: std::io::Error },
+    #[error("cannot read [spread] passwords {}: {error}", path.display())]
+    Read { path: PathBuf, error: std::io::Error },
     /// A line is wrong.
     #[error("[spread] passwords {}, line {line}: {rule}", path.display())]
     Line { path: PathBuf, line: usize, rule: &'static str },
@@ -101,7 +101,7 @@ impl Passwords {
     /// Reads a file.
     pub(crate) fn load(path: &Path) -> Result<Self, PasswordError> {
         let text = std::fs::read_to_string(path)
-            .map_err(|source| PasswordError::Read { path: path.to_owned(), source })?;
+            .map_err(|error| PasswordError::Read { path: path.to_owned(), error })?;
         Self::parse(&text).map_err(|(line, rule)| PasswordError::Line { path: path.to_owned(), line, rule })
     }
 

@@ -46,10 +46,10 @@ pub(crate) struct Settings {
 
 /// The socket cannot be opened. The daemon does not start.
 #[derive(Debug, Error)]
-#[error("cannot listen on UDP {address}: {source}{hint}")]
+#[error("cannot listen on UDP {address}: {error}{hint}")]
 pub(crate) struct ListenError {
     address: SocketAddr,
-    source: io::Error,
+    error: io::Error,
     hint: &'static str,
 }
 
@@ -88,7 +88,7 @@ impl Transport {
         inbox: mpsc::Sender<Input>,
     ) -> Result<Self, ListenError> {
         let socket = open(settings.listen).and_then(|socket| TokioRuntime.wrap_udp_socket(socket));
-        let socket = socket.map_err(|source| listen_error(settings.listen, source))?;
+        let socket = socket.map_err(|error| listen_error(settings.listen, error))?;
         Self::start_on(socket, settings, board, inbox)
     }
 
@@ -106,7 +106,7 @@ impl Transport {
         let server = server_config(&identity, far.clone());
         let (config, runtime) = (endpoint_config(&identity), Arc::new(TokioRuntime));
         let endpoint = Endpoint::new_with_abstract_socket(config, Some(server), socket, runtime)
-            .map_err(|source| listen_error(listen, source))?;
+            .map_err(|error| listen_error(listen, error))?;
         info!(address = %endpoint.local_addr().unwrap_or(listen), "listening for peers");
 
         let (stop, failed, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
@@ -264,8 +264,8 @@ async fn welcome(incoming: Incoming, context: &Context) -> Option<link::Establis
     }
 }
 
-fn listen_error(address: SocketAddr, source: io::Error) -> ListenError {
-    let hint = match source.kind() {
+fn listen_error(address: SocketAddr, error: io::Error) -> ListenError {
+    let hint = match error.kind() {
         io::ErrorKind::AddrInUse => ": is another daemon running? `listen` sets the port",
         io::ErrorKind::AddrNotAvailable => {
             ": this machine has no such address; `listen` sets it, 0.0.0.0 takes all"
@@ -273,7 +273,7 @@ fn listen_error(address: SocketAddr, source: io::Error) -> ListenError {
         io::ErrorKind::PermissionDenied => ": ports below 1024 need privileges; `listen` sets the port",
         _ => "",
     };
-    ListenError { address, source, hint }
+    ListenError { address, error, hint }
 }
 
 /// Room for bursts: the kernel drops what does not fit.

@@ -42,8 +42,8 @@ pub(crate) struct Identity {
 /// Why the files cannot prove anything. The daemon does not start.
 #[derive(Debug, Error)]
 pub(crate) enum TlsError {
-    #[error("cannot read [tls] {key} {}: {source}", path.display())]
-    Read { key: &'static str, path: PathBuf, source: std::io::Error },
+    #[error("cannot read [tls] {key} {}: {error}", path.display())]
+    Read { key: &'static str, path: PathBuf, error: std::io::Error },
     #[error("[tls] {key} {}: {reason}", path.display())]
     Bad { key: &'static str, path: PathBuf, reason: String },
     #[error("TLS cannot be set up: {0}")]
@@ -184,7 +184,7 @@ fn bad(key: &'static str, path: &Path, reason: impl Into<String>) -> TlsError {
 }
 
 fn read(key: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {
-    fs::read(path).map_err(|source| TlsError::Read { key, path: path.to_owned(), source })
+    fs::read(path).map_err(|error| TlsError::Read { key, path: path.to_owned(), error })
 }
 
 fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
