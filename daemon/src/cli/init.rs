@@ -307,6 +307,8 @@ mod tests {
             ("a-=h:1", "not ending in '-'"),
             ("a=h", "no port"),
             ("=h:1", "daemon name"),
+            ("a=0.0.0.0:4810", "others reach"),
+            ("a=[::]:4810", "others reach"),
         ] {
             let error = daemon.parse::<DaemonAt>().unwrap_err();
             assert!(error.contains(text), "{error}");

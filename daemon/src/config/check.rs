@@ -313,6 +313,7 @@ mod tests {
         refused(&with("127.0.0.1:4810", "localhost:4810"), &["listen", "socket address"]);
         refused(&with("127.0.0.1:4810", "127.0.0.1:0"), &["listen = 127.0.0.1:0", "1 to 65535"]);
         refused(&with("b.example.org:4810", "b.example.org"), &["b.example.org", "no port", "host:port"]);
+        refused(&with("b.example.org:4810", "0.0.0.0:4810"), &["b = ", "0.0.0.0:4810", "others reach"]);
         refused(&with("b =", "a ="), &["duplicate key"]);
         refused(&with("b.example.org:4810", "127.0.0.1:4810"), &["[daemons] b", "a has the same address"]);
         refused(&with("b =", "b- ="), &["daemon name", "b-", "not ending in '-'"]);

@@ -96,7 +96,14 @@ impl FromStr for HostPort {
         };
         let host_name = host.strip_suffix('.').unwrap_or(host);
         let numeric = |label: &str| label.bytes().all(|c| c.is_ascii_digit());
-        if host.parse::<std::net::IpAddr>().is_err() {
+        if let Ok(ip) = host.parse::<std::net::IpAddr>() {
+            if ip.to_canonical().is_unspecified() {
+                return Err(format!(
+                    "{text:?} is no address at which others reach a daemon: write its host name, or the machine's own \
+                     address, for example \"192.168.1.10:{port}\"; only `listen` may say that it takes all"
+                ));
+            }
+        } else {
             if host.len() > 253 || !host_name.split('.').all(is_label) {
                 return Err(wrong("host is neither an address nor a host name"));
             }
@@ -212,6 +219,15 @@ mod tests {
             "1.2.3.400:4",
         ] {
             assert!(wrong.parse::<HostPort>().unwrap_err().contains("host:port"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_one_that_others_can_dial() {
+        for wrong in ["0.0.0.0:4810", "[::]:4810", "[0:0::0]:1", "[::ffff:0.0.0.0]:4810"] {
+            let error = wrong.parse::<HostPort>().unwrap_err();
+            assert!(error.contains(wrong) && error.contains("host name"), "{error}");
+            assert!(error.contains("`listen`"), "{error}");
         }
     }
 
