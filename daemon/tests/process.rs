@@ -220,15 +220,23 @@ async fn a_second_daemon_says_what_is_in_its_way() {
 #[test]
 fn a_socket_that_cannot_be_made_is_explained() {
     let cluster = Cluster::new(&["a"]);
-    let with = |socket: &str| {
-        let text = fs::read_to_string(cluster.file("a.toml")).unwrap().replace("a.sock", socket);
+    let with = |old: &str, new: &str| {
+        let text = fs::read_to_string(cluster.file("a.toml")).unwrap().replace(old, new);
         fs::write(cluster.file("x.toml"), text).unwrap();
         cluster.config("x")
     };
-    refused(&["daemon", "--config", &with("missing/x.sock")], &["missing/x.sock", "missing must exist"]);
-    refused(&["daemon", "--config", &with("missing/x.sock"), "--check-config"], &["missing"]);
-    refused(&["daemon", "--config", &with("a.pem/x.sock")], &["a.pem is no directory"]);
-    refused(&["daemon", "--config", &with("a.pem")], &["a.pem exists and is not a socket", "move it away"]);
+    // Checking finds all of it as well.
+    for more in [&[][..], &["--check-config"]] {
+        let refused_with = |old: &str, new: &str, texts: &[&str]| {
+            refused(&[&["daemon", "--config", &with(old, new)], more].concat(), texts);
+        };
+        let refused = |socket: &str, texts: &[&str]| refused_with("a.sock", socket, texts);
+        refused("missing/x.sock", &["missing/x.sock", "missing must exist"]);
+        refused("a.pem/x.sock", &["a.pem is no directory"]);
+        refused("a.pem", &["a.pem exists and is not a socket", "move it away", "[clients] socket"]);
+        let spread = "[spread]\nlisten = [\"unix:a.pem\"]\n";
+        refused_with("[spread]\n", spread, &["a.pem exists and is not a socket", "[spread] listen"]);
+    }
     assert!(fs::read_to_string(cluster.file("a.pem")).unwrap().contains("BEGIN CERTIFICATE"));
 }
 

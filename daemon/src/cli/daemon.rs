@@ -77,7 +77,7 @@ pub(crate) fn run(args: DaemonArgs) -> anyhow::Result<()> {
         None => Passwords::default(),
     };
     if args.check_config {
-        check_socket(&config)?;
+        session::check(&config.clients, config.spread.as_ref())?;
         return print(&format!("the configuration is good: {}\n", summary(&config)));
     }
     check_open_files(config.membership.max_sessions);
@@ -123,17 +123,6 @@ fn log_filter(option: Option<String>, variable: Option<OsString>) -> anyhow::Res
 fn summary(config: &Config) -> String {
     let daemons = config.membership.daemons.len();
     format!("daemon {} of cluster {}, {daemons} daemon(s) in all", config.name, config.cluster)
-}
-
-/// What can be known about the socket without opening it.
-fn check_socket(config: &Config) -> anyhow::Result<()> {
-    let socket = &config.clients.socket;
-    if let Some(directory) = socket.parent().filter(|_| !config.clients.socket_is_default) {
-        let meta = std::fs::metadata(directory)
-            .with_context(|| format!("[clients] socket: cannot use the directory {}", directory.display()))?;
-        anyhow::ensure!(meta.is_dir(), "[clients] socket: {} is no directory", directory.display());
-    }
-    Ok(())
 }
 
 /// Files that a daemon has open beside those of its sessions.

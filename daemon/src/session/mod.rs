@@ -59,6 +59,22 @@ pub(crate) struct Context {
     pub(crate) max_sessions: usize,
 }
 
+/// The settings that name sockets.
+const CLIENTS_SOCKET: &str = "[clients] socket";
+const SPREAD_LISTEN: &str = "[spread] listen";
+
+/// What can be known about the doors without opening them: their directories exist, and their names are not taken by
+/// something that is no socket.
+pub(crate) fn check(clients: &Clients, spread: Option<&Spread>) -> Result<(), ServerError> {
+    unix::check(CLIENTS_SOCKET, &clients.socket, clients.socket_is_default)?;
+    for place in spread.iter().flat_map(|spread| &spread.listen) {
+        if let Listen::Unix(path) = place {
+            unix::check(SPREAD_LISTEN, path, false)?;
+        }
+    }
+    Ok(())
+}
+
 /// A door cannot be opened. The daemon does not start.
 #[derive(Debug, Error)]
 pub(crate) enum ServerError {
@@ -87,7 +103,7 @@ impl Server {
         let (mut listeners, mut files) = (Vec::new(), Vec::new());
         let (path, mode) = (&clients.socket, clients.socket_mode.0);
         let unix::Socket { listener, file } =
-            unix::bind("[clients] socket", path, mode, clients.socket_is_default).await?;
+            unix::bind(CLIENTS_SOCKET, path, mode, clients.socket_is_default).await?;
         listeners.push((Listener::Unix(listener), Host::Stentor));
         files.push(file);
         if let Some(address) = clients.tcp {
@@ -98,10 +114,10 @@ impl Server {
             let host = Host::Spread(Arc::new(door));
             for place in &spread.listen {
                 let listener = match place {
-                    Listen::Tcp(address) => Listener::Tcp(tcp::bind("[spread] listen", *address).await?),
+                    Listen::Tcp(address) => Listener::Tcp(tcp::bind(SPREAD_LISTEN, *address).await?),
                     Listen::Unix(path) => {
                         let unix::Socket { listener, file } =
-                            unix::bind("[spread] listen", path, spread.socket_mode.0, false).await?;
+                            unix::bind(SPREAD_LISTEN, path, spread.socket_mode.0, false).await?;
                         files.push(file);
                         Listener::Unix(listener)
                     }

@@ -81,16 +81,36 @@ pub(crate) async fn bind(
     Ok(Socket { listener, file })
 }
 
+/// Finds what would keep [`bind`] from opening the socket, as far as it can be known without doing it. Another daemon that
+/// listens there is no obstacle: it may be the one that will be restarted.
+pub(crate) fn check(key: &'static str, path: &Path, make_directory: bool) -> Result<(), SocketError> {
+    let failed = |error| SocketError::Io { path: path.to_owned(), error };
+    if let Some(directory) = path.parent().filter(|_| !make_directory)
+        && !fs::metadata(directory).map_err(failed)?.is_dir()
+    {
+        return Err(failed(io::ErrorKind::NotADirectory.into()));
+    }
+    exists(key, path).map(|_| ())
+}
+
+/// Whether there is a socket at `path`, which the setting `key` wants.
+///
+/// # Errors
+/// If there is something else, which stays there.
+fn exists(key: &'static str, path: &Path) -> Result<bool, SocketError> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(SocketError::Io { path: path.to_owned(), error }),
+        Ok(meta) if meta.file_type().is_socket() => Ok(true),
+        Ok(_) => Err(SocketError::NotASocket { key, path: path.to_owned() }),
+    }
+}
+
 /// Removes what a dead daemon left at `path`.
 async fn clear(key: &'static str, path: &Path) -> Result<(), SocketError> {
     let failed = |error| SocketError::Io { path: path.to_owned(), error };
-    match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(failed(error)),
-        Ok(meta) if !meta.file_type().is_socket() => {
-            return Err(SocketError::NotASocket { key, path: path.to_owned() });
-        }
-        Ok(_) => {}
+    if !exists(key, path)? {
+        return Ok(());
     }
     // Nobody listens on a stale socket. One whose queue is full keeps us waiting, so it is alive.
     match tokio::time::timeout(PROBE, UnixStream::connect(path)).await {
