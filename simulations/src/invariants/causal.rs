@@ -115,16 +115,6 @@ mod tests {
     use crate::history::{Entry, Fate};
 
     #[test]
-    fn independent_messages_may_swap_at_causal() {
-        let mut story = Story::together(2);
-        let (a, b) = (story.send(0, Service::Causal), story.send(1, Service::Causal));
-        story.deliver(&[0], a);
-        story.deliver(&[0, 1], b);
-        story.deliver(&[1], a);
-        story.is_right();
-    }
-
-    #[test]
     fn an_answer_before_its_question_is_seen() {
         let mut story = Story::together(3);
         let question = story.send(0, Service::Causal);

@@ -1,10 +1,10 @@
-//! E9: any two daemons that deliver two messages (Agreed or above) deliver them in the same order, also across
+//! E9: any two daemons that deliver two ordered messages deliver them in the same order, also across
 //! partitions and merges; E13: changes of groups have their place in the same order. This holds exactly if the
 //! orders of all daemons taken together have no cycle.
 
 use std::collections::{BTreeMap, VecDeque};
 
-use stentor_membership::{GroupName, GroupViewId, Service};
+use stentor_membership::{GroupName, GroupViewId};
 
 use crate::facts::Facts;
 use crate::history::Entry;
@@ -47,7 +47,7 @@ fn order_of(facts: &Facts<'_>, process: usize) -> Vec<Point> {
     let point = |entry: &Entry| match entry {
         Entry::Message(message) => {
             let known = facts.history.sends.get(message.send)?;
-            (known.service >= Service::Agreed).then_some(Point::Send(message.send))
+            known.service.is_ordered().then_some(Point::Send(message.send))
         }
         Entry::Membership(change) => Some(Point::Change(change.group, change.view)),
         _ => None,
@@ -97,6 +97,16 @@ mod tests {
         let entries = story.entries(1);
         let last = entries.len() - 1;
         entries.swap(last - 1, last);
+        story.breaks("E9 agreed order");
+    }
+
+    #[test]
+    fn independent_causal_messages_have_one_order_as_well() {
+        let mut story = Story::together(2);
+        let (a, b) = (story.send(0, Service::Causal), story.send(1, Service::Causal));
+        story.deliver(&[0], a);
+        story.deliver(&[0, 1], b);
+        story.deliver(&[1], a);
         story.breaks("E9 agreed order");
     }
 
