@@ -86,9 +86,7 @@ impl Agreement {
     /// When to propose the candidate: at once if nobody is missing, else when more may have come.
     fn proposal_time(&mut self, now: Timestamp) -> Timestamp {
         if !self.gathering {
-            let latest = self.merge_since.unwrap_or(now) + MERGE_DELAY_MAX.max(self.grown(MERGE_DELAY) * 2);
-            let delay = if self.failures == 0 { MERGE_DELAY } else { self.patience(MERGE_DELAY) };
-            return (now + delay).min(latest);
+            return (now + MERGE_DELAY).min(self.merge_since.unwrap_or(now) + MERGE_DELAY_MAX);
         }
         let complete = self.board.links().all(|peer| contains(&self.candidate, peer));
         if complete && self.failures == 0 { now } else { now + self.patience(GATHER_DELAY) }

@@ -67,7 +67,7 @@ pub(crate) struct Agreement {
     propose_at: Option<Timestamp>,
     give_up_at: Option<Timestamp>,
     merge_since: Option<Timestamp>,
-    /// Failures since a link changed: mine, or one that a peer told of.
+    /// Failures since my view was installed, or a link changed: mine, or one that a peer told of.
     failures: u32,
     failed_attempts: u64,
     /// The most bytes kept for the view to come.
@@ -243,13 +243,9 @@ impl Agreement {
 
     /// A random time between one and two times `base`, doubled with each failure.
     fn patience(&mut self, base: Duration) -> Duration {
-        let base = self.grown(base);
-        base + base.mul_f64(self.rng.random::<f64>())
-    }
-
-    fn grown(&self, base: Duration) -> Duration {
         let doubled = 1u32.checked_shl(self.failures).and_then(|times| base.checked_mul(times));
-        doubled.unwrap_or(PATIENCE_MAX).min(PATIENCE_MAX)
+        let base = doubled.unwrap_or(PATIENCE_MAX).min(PATIENCE_MAX);
+        base + base.mul_f64(self.rng.random::<f64>())
     }
 }
 
