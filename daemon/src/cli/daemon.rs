@@ -125,12 +125,13 @@ fn summary(config: &Config) -> String {
     format!("daemon {} of cluster {}, {daemons} daemon(s) in all", config.name, config.cluster)
 }
 
-/// Files that a daemon has open beside those of its sessions.
-const OWN_FILES: u64 = 64;
+/// Files that a daemon has open beside its connections to programs.
+const OWN_FILES: usize = 64;
 
-/// Every session needs a socket.
+/// Every connection needs a socket.
 fn check_open_files(max_sessions: usize) {
-    let needed = u64::try_from(max_sessions).unwrap_or(u64::MAX).saturating_add(OWN_FILES);
+    let needed = max_sessions.saturating_add(session::CONNECTIONS_BESIDE + OWN_FILES);
+    let needed = u64::try_from(needed).unwrap_or(u64::MAX);
     if let Some(limit) = raise_limit().filter(|limit| *limit < needed) {
         warn!(
             limit,

@@ -130,10 +130,12 @@ impl Server {
         let (stop, connections) = (CancellationToken::new(), TaskTracker::new());
         // Connections that introduce themselves, or say their last words, come on top of the sessions.
         let slots = Arc::new(Semaphore::new(context.max_sessions.saturating_add(EXTRA_CONNECTIONS)));
+        let places = Arc::new(Semaphore::new(TURNED_AWAY));
         let context = Arc::new(context);
         for (listener, host) in listeners {
             let (context, slots, connections) = (context.clone(), slots.clone(), connections.clone());
-            let accepting = Doors { context, slots, connections, host }.accept(listener);
+            let accepting =
+                Doors { context, slots, places: places.clone(), connections, host }.accept(listener);
             let until = stop.clone();
             tokio::spawn(async move { until.run_until_cancelled(accepting).await });
         }
@@ -159,6 +161,12 @@ impl Server {
 /// Connections beyond the sessions, so that those too many can be told so.
 const EXTRA_CONNECTIONS: usize = 64;
 
+/// Connections beyond those that are told why they are turned away. Any more are closed without a word.
+const TURNED_AWAY: usize = 64;
+
+/// The most connections that are no sessions.
+pub(crate) const CONNECTIONS_BESIDE: usize = EXTRA_CONNECTIONS + TURNED_AWAY;
+
 /// What programs are expected to speak.
 #[derive(Clone, Debug)]
 enum Host {
@@ -177,6 +185,8 @@ enum Listener {
 struct Doors {
     context: Arc<Context>,
     slots: Arc<Semaphore>,
+    /// For those that get no slot.
+    places: Arc<Semaphore>,
     connections: TaskTracker,
     host: Host,
 }
@@ -225,8 +235,13 @@ impl Doors {
             }
             Err(_) => {
                 context.metrics.count(Count::handshakes_refused);
-                // Short-lived: it ends within the patience for a last word.
-                self.connections.spawn(turn_away(read, write, host, context));
+                // Without a place for it, it is closed here.
+                if let Ok(place) = self.places.clone().try_acquire_owned() {
+                    self.connections.spawn(async move {
+                        turn_away(read, write, host, context).await;
+                        drop(place);
+                    });
+                }
             }
         }
     }

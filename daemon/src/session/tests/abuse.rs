@@ -1,6 +1,7 @@
 //! Programs that break the rules, and daemons that serve on.
 
 use super::*;
+use crate::session::{EXTRA_CONNECTIONS, TURNED_AWAY};
 
 #[tokio::test]
 async fn what_is_no_session_protocol_is_told_so_and_the_others_are_served() {
@@ -118,6 +119,29 @@ async fn more_sessions_than_allowed_are_told_so() {
     let (code, text) = second.goodbye().await;
     assert_eq!(code, GoodbyeCode::TooManySessions);
     assert!(text.contains("max_sessions"), "{text}");
+}
+
+#[tokio::test]
+async fn a_crowd_at_the_door_is_closed_without_a_word_beyond_a_bound() {
+    const CROWD: usize = 300;
+    let membership =
+        stentor_membership::Config { max_sessions: 1, max_message: MAX_MESSAGE, ..Default::default() };
+    let daemon = daemon_with(Setup { membership, tcp: None }).await;
+    let mut first = Program::open(&daemon, "a").await;
+    let mut crowd = Vec::new();
+    for _ in 0..CROWD {
+        crowd.push(Program::connect(&daemon).await);
+    }
+    let (mut told, mut closed) = (0, 0);
+    for mut program in crowd.drain(EXTRA_CONNECTIONS..) {
+        let mut bytes = Vec::new();
+        program.stream.read_to_end(&mut bytes).await.unwrap();
+        *if bytes.is_empty() { &mut closed } else { &mut told } += 1;
+    }
+    assert!(told >= TURNED_AWAY && closed > 0, "{told} are told why, {closed} closed");
+    assert!(daemon.metrics.get(Count::handshakes_refused) >= (told + closed) as u64);
+    // Who is in is served.
+    first.join("g").await;
 }
 
 #[tokio::test]
