@@ -98,8 +98,14 @@ impl Sender {
     ) -> Result<u64, SendError> {
         let (options, payload) = (options.into(), payload.as_ref());
         let size = self.size(groups, payload)?;
-        let room = self.shared.room(size).await?;
-        self.shared.push(room, size, |out| encode(groups, options, payload, out))
+        let accepted = match self.shared.room(size).await {
+            Ok(room) => self.shared.push(room, size, |out| encode(groups, options, payload, out)),
+            Err(reason) => Err(reason.into()),
+        };
+        match accepted {
+            Err(SendError::Disconnected(_)) => Err(self.shared.last_reason().await.into()),
+            other => other,
+        }
     }
 
     /// As [`multicast`](Self::multicast), but says no instead of waiting.

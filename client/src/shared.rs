@@ -86,14 +86,11 @@ impl Shared {
 
     /// Waits for room for a message of `size` encoded bytes.
     pub(crate) async fn room(&self, size: usize) -> Result<SemaphorePermit<'_>, Disconnected> {
-        match self.room.acquire_many(share(size)).await {
-            Ok(room) => Ok(room),
-            Err(_) => Err(self.last_reason().await),
-        }
+        self.room.acquire_many(share(size)).await.map_err(|_| self.reason())
     }
 
     /// Why nothing more is accepted. After a failed write the daemon's last words are waited for: they say more.
-    async fn last_reason(&self) -> Disconnected {
+    pub(crate) async fn last_reason(&self) -> Disconnected {
         // The stage's sender is here: it does not fail.
         let _ = self.watch().wait_for(|stage| !matches!(stage, Stage::Broken)).await;
         self.reason()
