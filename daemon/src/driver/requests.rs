@@ -172,6 +172,7 @@ impl Driver {
     fn multicast(&mut self, id: SessionId, service: Service, discard_self: bool, bytes: Bytes) -> Outcome {
         let Some(session) = self.sessions.get_mut(id) else { return Outcome::Ended };
         let size = bytes.len();
+        // It may have to wait, and would keep refused ones in memory.
         let bytes = if session.refused > 0 { Bytes::copy_from_slice(&bytes) } else { bytes };
         let (content, code, text) = match session.contents.read(bytes) {
             Ok(content) => match self.node.multicast(id, service, discard_self, &content) {
@@ -336,6 +337,19 @@ mod tests {
         .unwrap()
     }
 
+    /// The connection of a new session.
+    fn connect(driver: &mut Driver) -> ConnectionNumber {
+        let connection = ConnectionNumber::next();
+        let queue = Arc::new(SessionQueue::new(64 << 20));
+        let opening = Opening { name: None, queue, turns: Turns::new(), language: Language::Stentor };
+        driver.handle(Input::Open(connection, opening), driver.now());
+        connection
+    }
+
+    fn send(driver: &mut Driver, connection: ConnectionNumber, frames: Vec<ClientFrame>) {
+        driver.handle(Input::Batch(connection, Batch { frames, end: None }), driver.now());
+    }
+
     #[test]
     fn a_message_that_waits_does_not_keep_refused_ones_in_memory() {
         struct Chunk {
@@ -349,11 +363,7 @@ mod tests {
         }
 
         let mut driver = driver();
-        let now = driver.now();
-        let connection = ConnectionNumber::next();
-        let queue = Arc::new(SessionQueue::new(64 << 20));
-        let opening = Opening { name: None, queue, turns: Turns::new(), language: Language::Stentor };
-        driver.handle(Input::Open(connection, opening), now);
+        let connection = connect(&mut driver);
         let good = Content::new(&["g"], 0, b"payload").unwrap();
         let kept = Arc::new(());
         for _ in 0..100 {
@@ -369,7 +379,7 @@ mod tests {
                 discard_self: false,
                 content: chunk.slice(part),
             });
-            driver.handle(Input::Batch(connection, Batch { frames: frames.into(), end: None }), now);
+            send(&mut driver, connection, frames.into());
         }
         assert_eq!(driver.node.stats().messages_accepted, 200);
         assert_eq!(Arc::strong_count(&kept), 1, "chunks are kept");
@@ -379,17 +389,11 @@ mod tests {
     fn sessions_that_cost_much_do_not_hold_up_all_others() {
         const SESSIONS: usize = 1000;
         let mut driver = driver();
-        let now = driver.now();
-        let connections: Vec<ConnectionNumber> = (0..SESSIONS).map(|_| ConnectionNumber::next()).collect();
-        for connection in &connections {
-            let queue = Arc::new(SessionQueue::new(64 << 20));
-            let opening = Opening { name: None, queue, turns: Turns::new(), language: Language::Stentor };
-            driver.handle(Input::Open(*connection, opening), now);
-        }
-        for connection in &connections {
+        let connections: Vec<ConnectionNumber> = (0..SESSIONS).map(|_| connect(&mut driver)).collect();
+        for connection in connections {
             // Each report lists a thousand sessions.
             let frames = (0..3).map(|request| ClientFrame::Status { request }).collect();
-            driver.handle(Input::Batch(*connection, Batch { frames, end: None }), now);
+            send(&mut driver, connection, frames);
         }
         let all: Vec<SessionId> = driver.deferred.iter().copied().collect();
         assert_eq!(all.len(), SESSIONS);
