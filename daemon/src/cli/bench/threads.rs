@@ -3,7 +3,6 @@
 use anyhow::Context;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
-use tokio::task::{LocalSet, spawn_local};
 
 /// No more threads than this for the sessions of a kind.
 const THREADS_MAX: usize = 8;
@@ -16,7 +15,7 @@ pub(super) fn spread<J, R, F>(jobs: Vec<J>, work: fn(J) -> F) -> anyhow::Result<
 where
     J: Send + 'static,
     R: Send + 'static,
-    F: Future<Output = anyhow::Result<R>> + 'static,
+    F: Future<Output = anyhow::Result<R>> + Send + 'static,
 {
     let mut shares: Vec<Vec<J>> = (0..jobs.len().min(THREADS_MAX)).map(|_| Vec::new()).collect();
     let count = shares.len();
@@ -30,13 +29,13 @@ fn start<J, R, F>(jobs: Vec<J>, work: fn(J) -> F) -> anyhow::Result<Thread<R>>
 where
     J: Send + 'static,
     R: Send + 'static,
-    F: Future<Output = anyhow::Result<R>> + 'static,
+    F: Future<Output = anyhow::Result<R>> + Send + 'static,
 {
     let (report, result) = oneshot::channel();
     let run = move || {
         let done = runtime().and_then(|runtime| {
-            LocalSet::new().block_on(&runtime, async {
-                let tasks: Vec<_> = jobs.into_iter().map(|job| spawn_local(work(job))).collect();
+            runtime.block_on(async {
+                let tasks: Vec<_> = jobs.into_iter().map(|job| tokio::spawn(work(job))).collect();
                 let mut results = Vec::new();
                 for task in tasks {
                     results.push(task.await.context("a task of the load ended")??);
