@@ -43,6 +43,7 @@ pub struct Message {
 
 impl Message {
     /// A message as a [`Receiver`](crate::Receiver) yields it, for tests of programs.
+    #[inline]
     pub fn new(sender: MemberName, service: Service, content: Content) -> Self {
         Self { sender, service, content }
     }

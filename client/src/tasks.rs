@@ -47,7 +47,7 @@ impl Batch {
         loop {
             if let Some(message) = self.messages.next(last) {
                 let event =
-                    |(sender, service, content)| Event::Message(Message::new(sender, service, content));
+                    |(from, content): (&(_, _), _)| Event::Message(Message::new(from.0, from.1, content));
                 return Some(message.map(event));
             }
             match self.behind.next()? {

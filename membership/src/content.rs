@@ -156,6 +156,7 @@ impl Content {
     ///
     /// # Errors
     /// [`ContentError`] if what follows them is not what [`Content::new`] makes.
+    #[inline]
     pub(crate) fn with_known_targets(encoded: Bytes, tag_at: usize) -> Result<Self, ContentError> {
         let mut payload_at = tag_at + 2;
         if encoded.first().is_some_and(|first| Self::count(*first).1) {
@@ -236,11 +237,17 @@ impl ContentReader {
     ///
     /// # Errors
     /// As [`Content::parse`].
+    #[inline]
     pub fn read(&mut self, encoded: Bytes) -> Result<Content, ContentError> {
         // The count comes first, so what begins like the last one has the same destinations, and no more.
         if !self.targets.is_empty() && encoded.starts_with(&self.targets) {
             return Content::with_known_targets(encoded, self.targets.len());
         }
+        self.read_other(encoded)
+    }
+
+    /// One with destinations that have to be checked.
+    fn read_other(&mut self, encoded: Bytes) -> Result<Content, ContentError> {
         let content = Content::parse(encoded)?;
         self.targets.clear();
         self.targets.extend_from_slice(&content.encoded[..content.targets_len()]);

@@ -331,7 +331,7 @@ impl Frame for DaemonFrame {
 
     fn decode_next(body: Bytes, last: &mut LastMessage) -> Result<Self, WireError> {
         if body.first() == Some(&MESSAGE) {
-            let (sender, service, content) = last.read(body)?;
+            let (&(sender, service), content) = last.read(body)?;
             return Ok(Self::Message { sender, service, content });
         }
         let (header, behind): (DaemonHeader<'static>, _) =

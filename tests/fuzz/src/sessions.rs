@@ -26,7 +26,7 @@ fn in_one_piece(data: &[u8]) -> (Vec<DaemonFrame>, Result<(), String>) {
         let mut messages = decoder.next_messages().unwrap_or_default();
         while let Some(message) = messages.next(&mut last) {
             match message {
-                Ok((sender, service, content)) => {
+                Ok((&(sender, service), content)) => {
                     frames.push(DaemonFrame::Message { sender, service, content });
                 }
                 Err(error) => return (frames, Err(error.to_string())),
