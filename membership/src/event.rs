@@ -35,22 +35,16 @@ pub struct Transmit {
 }
 
 /// Something that happened, in the order in which it happened. All sessions of a daemon see their part of this
-/// one sequence.
+/// one sequence. What is rare and large is boxed: nearly all are messages, and every move of an event moves room for
+/// the largest kind.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {
     /// A transitional configuration began: from here to the next [`Event::View`], messages are delivered for
     /// those members of the old view that move along.
-    Transitional {
-        /// The view that ends.
-        view: ViewId,
-        /// The view that follows.
-        toward: ViewId,
-        /// The members of the transitional configuration, sorted.
-        members: Arc<[DaemonId]>,
-    },
+    Transitional(Box<Transitional>),
     /// A regular configuration was installed.
-    View(View),
+    View(Box<View>),
     /// A message for some local sessions.
     Message(Message),
     /// A group with local members has a new view.
@@ -87,21 +81,39 @@ pub enum CloseReason {
     Violation,
 }
 
+/// A transitional configuration.
+#[derive(Clone, Debug)]
+pub struct Transitional {
+    /// The view that ends.
+    pub view: ViewId,
+    /// The view that follows.
+    pub toward: ViewId,
+    /// The members of the transitional configuration, sorted.
+    pub members: Arc<[DaemonId]>,
+}
+
 /// A delivered message.
 #[derive(Clone, Debug)]
 pub struct Message {
-    /// The local sessions that get it, each once.
-    pub receivers: Arc<[SessionId]>,
-    /// Who sent it.
-    pub sender: MemberName,
+    /// From whom to whom. Messages that follow one another on the same way share it.
+    pub envelope: Arc<Envelope>,
     /// The level it was sent with.
     pub service: Service,
     /// Destinations, tag and payload as sent.
     pub content: Content,
-    /// The daemons' view that it was sent in.
-    pub view: ViewId,
-    /// Whether it was delivered in the transitional configuration that follows `view`.
+    /// Whether it was delivered in the transitional configuration that follows its view.
     pub transitional: bool,
+}
+
+/// What the messages of a sender to the same destinations have in common, as long as nobody joins or leaves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Envelope {
+    /// Who sent them.
+    pub sender: MemberName,
+    /// The daemons' view that they were sent in.
+    pub view: ViewId,
+    /// The local sessions that get them, each once.
+    pub receivers: Arc<[SessionId]>,
 }
 
 /// A new view of a group.

@@ -32,7 +32,7 @@ pub mod wire;
 pub use config::{Config, ConfigError};
 pub use content::{Content, ContentError, ContentReader, Target};
 pub use error::{CommandError, ConnectError, FrameError};
-pub use event::{Cause, Channel, CloseReason, Event, Membership, Message, Transmit};
+pub use event::{Cause, Channel, CloseReason, Envelope, Event, Membership, Message, Transitional, Transmit};
 pub use id::{DaemonId, GroupViewId, MemberName, Position, SessionId, ViewId};
 #[cfg(stentor_mutants)]
 pub use mutant::Mutant;

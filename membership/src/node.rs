@@ -106,7 +106,7 @@ impl Node {
             large_held: false,
             leaving: false,
             transmits: VecDeque::new(),
-            events: [Event::View(view.clone())].into(),
+            events: [Event::View(Box::new(view.clone()))].into(),
             stats: Stats { views: 1, ..Stats::default() },
             view,
             config,

@@ -316,6 +316,7 @@ impl Span {
     }
 
     /// The bytes of this place in `frame`, the one that it was found in. Not a copy.
+    #[inline]
     pub fn of(self, frame: &Bytes) -> Bytes {
         frame.slice(self.begin as usize..self.end as usize)
     }
@@ -340,6 +341,7 @@ pub fn put_piece_head(out: &mut BytesMut, lane: u32, service: Service, first: bo
 ///
 /// # Errors
 /// [`FrameError`] if there is none.
+#[inline]
 pub fn read_piece(frame: &[u8], at: &mut usize) -> Result<Piece, FrameError> {
     const SHORT: FrameError = FrameError::Malformed("a piece that ends too early");
     let lane = u32::try_from(read_varint(frame, at)?).map_err(|_| FrameError::Malformed("lane"))?;
@@ -366,7 +368,17 @@ fn put_varint(out: &mut BytesMut, mut value: u64) {
     out.put_u8((value & 0x7f) as u8);
 }
 
+#[inline]
 fn read_varint(bytes: &[u8], at: &mut usize) -> Result<u64, FrameError> {
+    // Most lanes and many lengths.
+    if let Some(&byte) = bytes.get(*at).filter(|byte| **byte < 0x80) {
+        *at += 1;
+        return Ok(u64::from(byte));
+    }
+    read_long_varint(bytes, at)
+}
+
+fn read_long_varint(bytes: &[u8], at: &mut usize) -> Result<u64, FrameError> {
     let mut value = 0;
     for shift in (0..35).step_by(7) {
         let byte = *bytes.get(*at).ok_or(FrameError::Malformed("a number that ends too early"))?;

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use stentor_membership::{
-    Cause, CommandError, Config, Content, Event, GroupName, MemberName, Node, Service, SessionId, SessionName,
+    Cause, CommandError, Config, Content, Event, GroupName, MemberName, Node, Service, SessionId,
+    SessionName, Transitional,
 };
 
 use crate::history::{Change, Delivery, EVERYBODY, Entry, History, Send, Session};
@@ -238,11 +239,14 @@ impl Clients {
     /// The node reports something; a session that may try again is returned.
     pub(crate) fn hear(&mut self, history: &mut History, event: Event) -> Result<Option<usize>, Broken> {
         let entry = match event {
-            Event::Transitional { view, toward, members } => Entry::Transitional { view, toward, members },
-            Event::View(view) => Entry::View(view),
+            Event::Transitional(transitional) => {
+                let Transitional { view, toward, members } = *transitional;
+                Entry::Transitional { view, toward, members }
+            }
+            Event::View(view) => Entry::View(*view),
             Event::Message(message) => {
                 let send = usize::from(message.content.tag());
-                let receivers = self.numbers(&message.receivers)?;
+                let receivers = self.numbers(&message.envelope.receivers)?;
                 self.pile_up(&receivers, message.content.encoded().len());
                 if self.observer.is_some_and(|observer| receivers.contains(&observer)) {
                     self.undelivered.remove(&send);
@@ -250,10 +254,10 @@ impl Clients {
                 Entry::Message(Delivery {
                     send,
                     receivers,
-                    sender: message.sender,
+                    sender: message.envelope.sender,
                     service: message.service,
                     content: message.content,
-                    view: message.view,
+                    view: message.envelope.view,
                     transitional: message.transitional,
                 })
             }

@@ -1,7 +1,7 @@
 //! What the node reports, on its way to sessions, links, log and history.
 
 use stentor_client::wire::DaemonFrame;
-use stentor_membership::{Cause, CloseReason, DaemonId, Event, Membership};
+use stentor_membership::{Cause, CloseReason, DaemonId, Event, Membership, Transitional};
 use tracing::{debug, info, warn};
 
 use super::Driver;
@@ -31,7 +31,8 @@ impl Driver {
                 info!(view = %view.id, members = ?view.members, primary = view.primary, "view installed");
                 self.history.view(&view);
             }
-            Event::Transitional { view, toward, members } => {
+            Event::Transitional(transitional) => {
+                let Transitional { view, toward, members } = *transitional;
                 debug!(%view, %toward, ?members, "transitional configuration");
                 self.history.transitional(view, toward, &members);
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use stentor_client::wire::{DaemonFrame, encode_message_header};
-use stentor_membership::{MemberName, Message, Service, SessionId};
+use stentor_membership::{Envelope, MemberName, Message, Service, SessionId};
 
 use super::run_buffer::RunBuffer;
 use super::sessions::{Sessions, Speaks};
@@ -46,7 +46,7 @@ struct Run {
 
 #[derive(Debug)]
 struct Header {
-    sender: MemberName,
+    envelope: Arc<Envelope>,
     service: Service,
     /// Without the frame's length.
     bytes: Bytes,
@@ -104,7 +104,7 @@ impl Fanout {
 
     /// Adds a message for its receivers.
     pub(super) fn message(&mut self, message: &Message, sessions: &mut Sessions) {
-        self.turn_to(&message.receivers, sessions);
+        self.turn_to(&message.envelope.receivers, sessions);
         if !self.stentor.receivers.is_empty() {
             self.message_for_stentor(message, sessions);
         }
@@ -152,18 +152,20 @@ impl Fanout {
     }
 
     fn message_for_stentor(&mut self, message: &Message, sessions: &mut Sessions) {
+        self.keep_header(message);
+        let Some(Header { bytes: header, .. }) = &self.header else { return };
         let content = message.content.encoded();
-        let Some(header) = self.header(message) else { return };
         let Ok(length) = u32::try_from(header.len() + content.len()) else {
             tracing::error!(bytes = content.len(), "a message does not fit the session protocol");
             return;
         };
         self.stentor.bytes.space().put_u32_le(length);
-        self.stentor.add(&header, content, sessions);
+        self.stentor.add(header, content, sessions);
     }
 
     fn message_for_spread(&mut self, message: &Message, sessions: &mut Sessions) {
-        let Message { sender, service, content, .. } = message;
+        let Message { envelope, service, content, .. } = message;
+        let sender = &envelope.sender;
         let same = |h: &Head| h.sender == *sender && h.service == *service && h.content == content.head();
         if !self.head.as_ref().is_some_and(same) {
             let bytes = words::message_head(*sender, *service, content, &self.aliases);
@@ -181,21 +183,23 @@ impl Fanout {
         }
     }
 
-    fn header(&mut self, message: &Message) -> Option<Bytes> {
-        let Message { sender, service, content, .. } = message;
-        if let Some(header) = self.header.as_ref().filter(|h| h.sender == *sender && h.service == *service) {
-            return Some(header.bytes.clone());
+    /// Makes `header` that of the message; none if it has none.
+    fn keep_header(&mut self, message: &Message) {
+        let Message { envelope, service, content, .. } = message;
+        let from_same =
+            |h: &Header| Arc::ptr_eq(&h.envelope, envelope) || h.envelope.sender == envelope.sender;
+        if self.header.as_ref().is_some_and(|h| h.service == *service && from_same(h)) {
+            return;
         }
-        match encode_message_header(*sender, *service, content) {
+        self.header = match encode_message_header(envelope.sender, *service, content) {
             Ok(frame) => {
-                let bytes = frame.slice(LENGTH..);
-                self.header = Some(Header { sender: *sender, service: *service, bytes: bytes.clone() });
-                Some(bytes)
+                let (envelope, bytes) = (envelope.clone(), frame.slice(LENGTH..));
+                Some(Header { envelope, service: *service, bytes })
             }
             Err(error) => {
                 tracing::error!(%error, "a message does not fit the session protocol");
                 None
             }
-        }
+        };
     }
 }

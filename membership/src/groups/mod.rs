@@ -17,7 +17,7 @@ use self::sync::{Exchange, parts, virtual_synchrony_sets};
 use self::table::{Group, Member, Table};
 use crate::content::{Content, Target};
 use crate::error::ConnectError;
-use crate::event::{Cause, Event, IDLE_EVENTS, Membership, Message};
+use crate::event::{Cause, Envelope, Event, IDLE_EVENTS, Membership, Message};
 use crate::id::{DaemonId, GroupViewId, MemberName, Position, SessionId, ViewId};
 use crate::name::{GroupName, SessionName};
 use crate::ordering::Delivery;
@@ -142,9 +142,10 @@ impl Groups {
 
     /// Delivers a multicast in the regular configuration to whom the last ones of its sender to the same destinations
     /// went, if to anybody here; gives back what no route is known for.
+    #[inline]
     pub(crate) fn deliver_as_before(
         &mut self,
-        from: DaemonId,
+        from: &DaemonId,
         delivery: Delivery,
     ) -> Result<Option<Event>, Delivery> {
         let complete = self.is_complete();
@@ -152,17 +153,11 @@ impl Groups {
         let Some(route) = route.filter(|_| complete) else { return Err(delivery) };
         let Some(content) = route.content(delivery.body) else { return Ok(None) };
         self.delivered += 1;
-        if route.receivers.is_empty() {
+        if route.envelope.receivers.is_empty() {
             return Ok(None);
         }
-        Ok(Some(Event::Message(Message {
-            receivers: route.receivers.clone(),
-            sender: route.sender,
-            service: delivery.service,
-            content,
-            view: self.view,
-            transitional: false,
-        })))
+        let (envelope, service) = (route.envelope.clone(), delivery.service);
+        Ok(Some(Event::Message(Message { envelope, service, content, transitional: false })))
     }
 
     /// An ordered or reliable message is due. `toward` is set in the transitional configuration.
@@ -321,31 +316,14 @@ impl Groups {
             receivers = receivers[..receivers.len() - 1].into();
         }
         let sender = MemberName { daemon: arrival.from.name, session: sender };
-        self.routes.remember((arrival.from, arrival.lane), message, &content, sender, &receivers);
-        self.push_message(arrival, sender, receivers, content);
-    }
-
-    fn push_message(
-        &mut self,
-        arrival: &Arrival,
-        sender: MemberName,
-        receivers: Arc<[SessionId]>,
-        content: Content,
-    ) {
+        let envelope = Arc::new(Envelope { sender, view: self.view, receivers });
+        self.routes.remember((arrival.from, arrival.lane), message, &content, &envelope);
         self.delivered += 1;
-        if receivers.is_empty() {
+        if envelope.receivers.is_empty() {
             return;
         }
         let Arrival { service, transitional, .. } = *arrival;
-        let view = self.view;
-        self.events.push_back(Event::Message(Message {
-            receivers,
-            sender,
-            service,
-            content,
-            view,
-            transitional,
-        }));
+        self.events.push_back(Event::Message(Message { envelope, service, content, transitional }));
     }
 
     /// The local sessions that a message is for, each once, without `except` (PROTOCOL G2).

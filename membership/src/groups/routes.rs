@@ -7,7 +7,8 @@ use std::sync::Arc;
 use bytes::{Buf, Bytes};
 
 use crate::content::Content;
-use crate::id::{DaemonId, MemberName, SessionId};
+use crate::event::Envelope;
+use crate::id::DaemonId;
 
 /// About how many bytes of routes are remembered: tens of thousands of the usual kind, fewer if they have many receivers
 /// or destinations.
@@ -18,7 +19,7 @@ const WEIGHT_MAX: usize = 8 << 20;
 const MISSES: usize = 4;
 
 /// What a route weighs beside its lists.
-const WEIGHT: usize = 200;
+const WEIGHT: usize = 300;
 
 /// The last routes. Whatever changes a group or a session has to [`clear`](Self::clear) them.
 #[derive(Debug)]
@@ -43,18 +44,16 @@ pub(super) struct Route {
     prefix: Arc<[u8]>,
     /// Where the content begins.
     content_at: usize,
-    /// Who sends.
-    pub(super) sender: MemberName,
-    /// The local sessions that get it.
-    pub(super) receivers: Arc<[SessionId]>,
+    pub(super) envelope: Arc<Envelope>,
 }
 
 impl Route {
-    fn fits(&self, from: DaemonId, lane: u32, message: &[u8]) -> bool {
-        self.lane == lane && self.from == from && message.starts_with(&self.prefix)
+    fn fits(&self, from: &DaemonId, lane: u32, message: &[u8]) -> bool {
+        self.lane == lane && self.from == *from && message.starts_with(&self.prefix)
     }
 
     /// The content of a message that takes this route, if it is one.
+    #[inline]
     pub(super) fn content(&self, mut message: Bytes) -> Option<Content> {
         message.advance(self.content_at);
         Content::with_known_targets(message, self.prefix.len() - self.content_at).ok()
@@ -74,7 +73,8 @@ impl Routes {
     }
 
     /// The route of a message.
-    pub(super) fn find(&mut self, from: DaemonId, lane: u32, message: &[u8]) -> Option<&Route> {
+    #[inline]
+    pub(super) fn find(&mut self, from: &DaemonId, lane: u32, message: &[u8]) -> Option<&Route> {
         if !self.routes.get(self.last)?.fits(from, lane, message) {
             let places = self.by_prefix.get(prefix_of(message)?)?;
             self.last = *places.iter().find(|&&place| self.routes[place].fits(from, lane, message))?;
@@ -88,12 +88,11 @@ impl Routes {
         (from, lane): (DaemonId, u32),
         message: &Bytes,
         content: &Content,
-        sender: MemberName,
-        receivers: &Arc<[SessionId]>,
+        envelope: &Arc<Envelope>,
     ) {
         let content_at = message.len() - content.encoded().len();
         let prefix = &message[..content_at + content.targets_len()];
-        let weight = WEIGHT + prefix.len() + size_of_val(&**receivers);
+        let weight = WEIGHT + prefix.len() + size_of_val(&*envelope.receivers);
         if self.weight + weight > self.weight_max {
             self.misses += 1;
             if self.misses <= MISSES * self.routes.len() {
@@ -105,7 +104,7 @@ impl Routes {
         let prefix: Arc<[u8]> = prefix.into();
         self.last = self.routes.len();
         self.by_prefix.entry(prefix.clone()).or_default().push(self.last);
-        self.routes.push(Route { from, lane, prefix, content_at, sender, receivers: receivers.clone() });
+        self.routes.push(Route { from, lane, prefix, content_at, envelope: envelope.clone() });
     }
 
     /// Forgets all.
@@ -141,9 +140,18 @@ mod tests {
 
     use super::*;
     use crate::groups::Body;
+    use crate::id::{MemberName, SessionId, ViewId};
 
     fn daemon(number: u64) -> DaemonId {
         DaemonId { name: "d".parse().unwrap(), incarnation: number }
+    }
+
+    /// From a session of a daemon to a local one that stands for all that get it.
+    fn envelope(from: u64, sender: &str, receiver: u32) -> Arc<Envelope> {
+        let proposer = daemon(from);
+        let sender = MemberName { daemon: proposer.name, session: sender.parse().unwrap() };
+        let (view, receivers) = (ViewId { epoch: 0, proposer }, [SessionId(receiver)].into());
+        Arc::new(Envelope { sender, view, receivers })
     }
 
     fn message(sender: &str, discard_self: bool, targets: &[String]) -> (Bytes, Content) {
@@ -161,16 +169,15 @@ mod tests {
             let mut routes = Routes::new(40 * WEIGHT);
             for (from, lane, sender, discard_self, targets) in steps {
                 let (message, content) = message(&sender, discard_self, &targets);
-                let member = MemberName { daemon: daemon(from).name, session: sender.parse().unwrap() };
-                // Stands for the whole route.
-                let receivers: Arc<[SessionId]> = [SessionId(lane + 10 * u32::try_from(from).unwrap())].into();
-                let Some(route) = routes.find(daemon(from), lane, &message) else {
-                    routes.remember((daemon(from), lane), &message, &content, member, &receivers);
-                    let found = routes.find(daemon(from), lane, &message).map(|route| route.sender);
-                    prop_assert_eq!(found, (routes.misses == 0).then_some(member));
+                let envelope = envelope(from, &sender, lane);
+                let Some(route) = routes.find(&daemon(from), lane, &message) else {
+                    routes.remember((daemon(from), lane), &message, &content, &envelope);
+                    let kept = routes.misses == 0;
+                    let found = routes.find(&daemon(from), lane, &message).map(|route| &route.envelope);
+                    prop_assert_eq!(found, kept.then_some(&envelope));
                     continue;
                 };
-                prop_assert_eq!((route.sender, &route.receivers), (member, &receivers));
+                prop_assert_eq!(&route.envelope, &envelope);
                 prop_assert_eq!(route.content(message), Some(content));
                 prop_assert!(routes.routes.len() < 40 && routes.weight <= routes.weight_max);
             }
@@ -180,10 +187,9 @@ mod tests {
         fn arbitrary_bytes_have_no_route(bytes: Vec<u8>) {
             let (first, content) = message("a", false, &["g".to_owned()]);
             let mut routes = Routes::default();
-            let member = MemberName { daemon: daemon(0).name, session: "a".parse().unwrap() };
-            routes.remember((daemon(0), 1), &first, &content, member, &Arc::default());
+            routes.remember((daemon(0), 1), &first, &content, &envelope(0, "a", 1));
             prop_assume!(!bytes.starts_with(&first[..first.len() - 4]));
-            prop_assert!(routes.find(daemon(0), 1, &bytes).is_none());
+            prop_assert!(routes.find(&daemon(0), 1, &bytes).is_none());
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Node;
 use crate::agreement::Install;
-use crate::event::Event;
+use crate::event::{Event, Transitional};
 use crate::id::{DaemonId, ViewId};
 use crate::ordering::{DAEMON_LANE, Ordering, Outbox, Outgoing};
 use crate::service::Service;
@@ -30,7 +30,8 @@ impl Node {
             self.ordering.finish_transitional(&ending);
             self.drain_deliveries(Some(id));
         }
-        self.events.push_back(Event::Transitional { view: old, toward: id, members: along.clone() });
+        let transitional = Transitional { view: old, toward: id, members: along.clone() };
+        self.events.push_back(Event::Transitional(Box::new(transitional)));
         self.drain_events();
         self.ordering.finish_transitional(&ending);
         self.drain_deliveries(Some(id));
@@ -59,7 +60,7 @@ impl Node {
         if mutant!(SelfMissing) {
             view.members = view.members.iter().copied().filter(|member| *member != self.id).collect();
         }
-        self.events.push_back(Event::View(view));
+        self.events.push_back(Event::View(Box::new(view)));
 
         for (peer, frame) in early {
             if let Err(error) = self.receive(peer, frame) {

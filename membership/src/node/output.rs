@@ -51,13 +51,13 @@ impl Node {
                 return Some(event);
             }
             let Some(delivery) = self.ordering.next_delivery() else { break };
-            let from = self.ordering.member(delivery.position.rank);
-            match self.groups.deliver_as_before(from, delivery) {
+            let rank = delivery.position.rank;
+            match self.groups.deliver_as_before(&self.ordering.members()[usize::from(rank)], delivery) {
                 // Nearly always: the event passes through no queue.
                 Ok(Some(event)) => return Some(event),
                 Ok(None) => {}
                 Err(delivery) => {
-                    self.groups.deliver(from, delivery, None);
+                    self.groups.deliver(self.ordering.member(rank), delivery, None);
                     self.drain_events();
                 }
             }

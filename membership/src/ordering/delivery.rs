@@ -61,33 +61,24 @@ impl Delivering {
         self.discarded
     }
 
-    /// A complete message came in: below Causal it is due at once, unless an earlier one of its lane still waits
+    /// A message that is complete came in: below Causal it is due at once, unless an earlier one of its lane still waits
     /// (PROTOCOL O5.1).
-    pub(crate) fn receive(
-        &mut self,
-        lane: u32,
-        service: Service,
-        body: Body,
-        frame: &Bytes,
-        position: Position,
-    ) -> EntryState {
-        let key = (position.rank, lane);
-        let overtakes = self.held.get(&key).is_some_and(|&held| held >= self.cursor);
+    pub(crate) fn receive(&mut self, entry: &mut Entry, frame: &Bytes, position: Position) {
+        let EntryState::Waiting(body) = &entry.state else { return };
+        let (key, service) = ((position.rank, entry.lane), entry.service);
         let ordered = service.is_ordered() && !(mutant!(CausalOnReceipt) && service == Service::Causal);
-        if ordered || (overtakes && !mutant!(WaitingOvertaken)) {
+        let overtakes = || self.held.get(&key).is_some_and(|&held| held >= self.cursor);
+        if ordered || (overtakes() && !mutant!(WaitingOvertaken)) {
             self.held.insert(key, position);
             if self.held.len() >= self.tidy_at.max(64) {
                 self.held.retain(|_, held| *held >= self.cursor);
                 self.tidy_at = self.held.len() * 2;
             }
-            return EntryState::Waiting(body);
+        } else if mutant!(DeliveredAgain) {
+            self.deliver(entry.lane, service, body.clone(), frame, position);
+        } else {
+            self.deliver_entry(entry, frame, position);
         }
-        if mutant!(DeliveredAgain) {
-            self.deliver(lane, service, body.clone(), frame, position);
-            return EntryState::Waiting(body);
-        }
-        self.deliver(lane, service, body, frame, position);
-        EntryState::Done
     }
 
     /// Delivers in order up to `horizon`; the first Safe message beyond `stable` ends it (PROTOCOL O5.2, O5.3).

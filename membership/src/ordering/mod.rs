@@ -420,27 +420,24 @@ impl Ordering {
         frame: Bytes,
         pieces: &[Piece],
     ) -> Result<(), FrameError> {
-        let mut entries = Vec::with_capacity(pieces.len());
+        let mut entries: Vec<_> = pieces.iter().map(Entry::of_whole).collect();
         self.since_small = self.since_small.saturating_add(1);
-        for (index, piece) in (0u32..).zip(pieces) {
-            let Piece { lane, service, first, last, .. } = *piece;
-            if first && last && lane != DAEMON_LANE {
+        for (index, (piece, entry)) in (0u32..).zip(pieces.iter().zip(&mut entries)) {
+            if !(piece.first && piece.last) {
+                entry.state = match self.assembly.add(rank, piece, &frame)? {
+                    Some(body) => EntryState::Waiting(body),
+                    None => EntryState::Partial,
+                };
+            } else if piece.lane != DAEMON_LANE {
                 self.since_small = 0;
             }
-            let state = match self.assembly.add(rank, piece, &frame)? {
-                None => EntryState::Partial,
-                Some(body) => {
-                    let position = Position { clock, rank, index };
-                    self.delivering.receive(lane, service, body, &frame, position)
-                }
-            };
-            if matches!(state, EntryState::Waiting(_)) {
+            self.delivering.receive(entry, &frame, Position { clock, rank, index });
+            if matches!(entry.state, EntryState::Waiting(_)) {
                 self.ordered_to = self.ordered_to.max(clock);
-                if service == Service::Safe {
+                if entry.service == Service::Safe {
                     self.safe_to = self.safe_to.max(clock);
                 }
             }
-            entries.push(Entry { lane, service, state });
         }
         self.unannounced += frame.len();
         self.latest[usize::from(rank)] = clock;

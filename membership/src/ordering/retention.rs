@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::service::Service;
 use crate::time::Timestamp;
-use crate::wire::Span;
+use crate::wire::{Piece, Span};
 
 /// A received or sent data frame.
 #[derive(Debug)]
@@ -23,6 +23,13 @@ pub(crate) struct Entry {
     pub(crate) lane: u32,
     pub(crate) service: Service,
     pub(crate) state: EntryState,
+}
+
+impl Entry {
+    /// Of a piece that is a whole message, as nearly all are.
+    pub(crate) fn of_whole(piece: &Piece) -> Self {
+        Self { lane: piece.lane, service: piece.service, state: EntryState::Waiting(Body::Whole(piece.body)) }
+    }
 }
 
 /// What is left to do about a piece.
@@ -47,6 +54,7 @@ pub(crate) enum Body {
 
 impl Body {
     /// The message in one piece, which ends in `frame`; copies only what came in several.
+    #[inline]
     pub(crate) fn join(self, frame: &Bytes) -> Bytes {
         match self {
             Self::Whole(span) => span.of(frame),

@@ -291,7 +291,7 @@ impl Net {
         let mut story = Vec::new();
         for event in self.events.get(&id(daemon)).into_iter().flatten() {
             match event {
-                Event::Message(m) if m.receivers.contains(&session) => {
+                Event::Message(m) if m.envelope.receivers.contains(&session) => {
                     story.push(String::from_utf8_lossy(&m.content.payload()).into_owned());
                 }
                 Event::Membership(m) if m.receivers.contains(&session) => {

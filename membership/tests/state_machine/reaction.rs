@@ -21,7 +21,7 @@ pub(crate) fn cell(world: &World) -> String {
     for event in &world.events {
         match event {
             Event::CloseLink { .. } => words.insert(0, "close"),
-            Event::Transitional { .. } | Event::View(_) => installed += 1,
+            Event::Transitional(_) | Event::View(_) => installed += 1,
             Event::Message(_) => delivered = true,
             Event::Membership(_) | Event::GroupTransitional { .. } | Event::Unblocked(_) => {}
             _ => panic!("an event that the table has no word for: {event:?}"),

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use bytes::Bytes;
 use stentor_membership::wire::{Body, Header, State, Status, SyncPart, read_piece};
-use stentor_membership::{CloseReason, Content, DaemonId, Event, Membership, Phase, ViewId};
+use stentor_membership::{CloseReason, Content, DaemonId, Event, Membership, Phase, Transitional, ViewId};
 
 /// Names without the number of the run: there is one run of each daemon here.
 pub(crate) fn names<'a>(daemons: impl IntoIterator<Item = &'a DaemonId>) -> String {
@@ -164,7 +164,8 @@ fn quoted(content: &Content) -> String {
 
 pub(crate) fn event(event: &Event) -> String {
     match event {
-        Event::Transitional { view: old, toward, members } => {
+        Event::Transitional(transitional) => {
+            let Transitional { view: old, toward, members } = &**transitional;
             format!("TRANSITIONAL from {} to {}: {}", view(*old), view(*toward), names(&members[..]))
         }
         Event::View(new) => {
@@ -175,7 +176,7 @@ pub(crate) fn event(event: &Event) -> String {
         Event::Message(message) => {
             let text = quoted(&message.content);
             let place = if message.transitional { ", in the transitional configuration" } else { "" };
-            format!("delivers {text} of {}, {}{place}", message.sender, message.service)
+            format!("delivers {text} of {}, {}{place}", message.envelope.sender, message.service)
         }
         Event::Membership(membership) => membership_words(membership),
         Event::GroupTransitional { group, .. } => {

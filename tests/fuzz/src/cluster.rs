@@ -214,14 +214,14 @@ impl Cluster {
                     self.schedule(REDIAL, Due::Dial { a: at, b: peer });
                 }
             }
-            Event::View(view) => self.stories[at].views.push(view),
+            Event::View(view) => self.stories[at].views.push(*view),
             Event::Message(message) => {
                 let payload = message.content.payload();
                 let Some(text) = payload.strip_prefix(MARK) else { return };
                 let mut words = std::str::from_utf8(text).unwrap().split(' ');
                 let mut number = || words.next().unwrap().parse::<u32>().unwrap();
                 let (sender, number) = (number() as usize, number());
-                if message.sender.daemon == self.ids[sender].name {
+                if message.envelope.sender.daemon == self.ids[sender].name {
                     self.stories[at].messages.push((sender, number, message.service));
                 }
             }
