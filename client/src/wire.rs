@@ -27,7 +27,7 @@ pub use decoder::FrameDecoder;
 pub use encode::{encode_message_header, encode_multicast};
 pub use frame::{ClientFrame, DaemonFrame, Frame, Membership};
 pub use intake::Intake;
-pub use messages::{LastMessage, Messages};
+pub use messages::{LastMessage, Lent, Messages};
 pub use status::{Configuration, DaemonStatus, LinkState, PeerStatus, SessionStatus};
 
 /// What every connection begins with.

@@ -11,6 +11,9 @@ use super::frame::NOT_OF_DAEMON;
 /// How postcard begins the header of a [`DaemonFrame::Message`](super::DaemonFrame::Message): the number of the variant.
 pub(super) const MESSAGE: u8 = 2;
 
+/// Sender and level of a message, lent by what remembers them, and its content.
+pub type Lent<'a> = (&'a (MemberName, Service), Content);
+
 /// The last message that was decoded: the next one mostly has its sender, level and destinations.
 #[derive(Debug, Default)]
 pub struct LastMessage {
@@ -24,7 +27,7 @@ impl LastMessage {
     /// Reads a message from the body of its frame. Sender and level are lent: to copy them now and then again costs more
     /// than all else here.
     #[inline]
-    pub(super) fn read(&mut self, mut body: Bytes) -> Result<(&(MemberName, Service), Content), WireError> {
+    pub(super) fn read(&mut self, mut body: Bytes) -> Result<Lent<'_>, WireError> {
         // No header is the beginning of another one.
         if self.from.is_none() || !body.starts_with(&self.header) {
             self.read_header(&body)?;
@@ -79,10 +82,7 @@ impl Messages {
     /// # Errors
     /// [`WireError`] if it is not one; the stream is of no more use.
     #[inline]
-    pub fn next<'a>(
-        &mut self,
-        last: &'a mut LastMessage,
-    ) -> Option<Result<(&'a (MemberName, Service), Content), WireError>> {
+    pub fn next<'a>(&mut self, last: &'a mut LastMessage) -> Option<Result<Lent<'a>, WireError>> {
         let end = LENGTH + claimed(&self.frames)?;
         let mut frame = if end == self.frames.len() {
             std::mem::take(&mut self.frames)
