@@ -250,6 +250,16 @@ fn a_refused_multicast_leaves_no_bytes() {
 }
 
 #[test]
+fn an_empty_frame_is_no_message_whatever_follows_it() {
+    let mut decoder = FrameDecoder::<DaemonFrame>::new(LIMIT);
+    // Behind the empty one stands a length that begins like a message.
+    decoder.feed(&[0, 0, 0, 0, 2, 0, 0, 0]);
+    let mut messages = decoder.next_messages().unwrap_or_default();
+    assert!(messages.next(&mut LastMessage::default()).is_none());
+    assert!(decoder.next_frame().is_err());
+}
+
+#[test]
 fn the_limit_is_judged_by_the_length_alone() {
     let mut decoder = FrameDecoder::<ClientFrame>::new(100);
     decoder.feed(&101_u32.to_le_bytes());

@@ -58,7 +58,7 @@ impl Messages {
     pub(super) fn measure(stream: &[u8], limit: usize) -> usize {
         let mut end = 0;
         while let Some(size) = claimed(&stream[end..])
-            && size <= limit
+            && (1..=limit).contains(&size)
             && stream.len() - end - LENGTH >= size
             && stream.get(end + LENGTH) == Some(&MESSAGE)
         {
