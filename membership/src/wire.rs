@@ -297,6 +297,14 @@ pub struct Piece {
     pub body: Span,
 }
 
+impl Piece {
+    /// Whether it is a whole message, as nearly all are.
+    #[inline]
+    pub fn is_whole(&self) -> bool {
+        self.first && self.last
+    }
+}
+
 /// A place inside a frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Span {

@@ -44,6 +44,7 @@ pub(super) struct Route {
     prefix: Arc<[u8]>,
     /// Where the content begins.
     content_at: usize,
+    /// In which its messages are delivered.
     pub(super) envelope: Arc<Envelope>,
 }
 

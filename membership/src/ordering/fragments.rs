@@ -26,7 +26,7 @@ struct Partial {
 impl Assembly {
     /// Whether all of `pieces`, a frame of `rank`, can be added: of a frame that breaks a rule nothing is used.
     pub(crate) fn check(&self, rank: u16, pieces: &[Piece]) -> Result<(), FrameError> {
-        if pieces.iter().all(|piece| piece.first && piece.last) {
+        if pieces.iter().all(Piece::is_whole) {
             return Ok(());
         }
         let mut open = [false, true].map(|own| self.open((rank, own)));
@@ -44,7 +44,7 @@ impl Assembly {
         piece: &Piece,
         frame: &Bytes,
     ) -> Result<Option<Body>, FrameError> {
-        if piece.first && piece.last {
+        if piece.is_whole() {
             return Ok(Some(Body::Whole(piece.body)));
         }
         let key = (rank, piece.lane == DAEMON_LANE);
@@ -69,7 +69,7 @@ impl Assembly {
 
 /// Lane and length of what is incomplete after `piece`, if it was `open` before.
 fn after(open: Option<(u32, usize)>, piece: &Piece) -> Result<Option<(u32, usize)>, FrameError> {
-    if piece.first && piece.last {
+    if piece.is_whole() {
         return Ok(open);
     }
     if piece.first {

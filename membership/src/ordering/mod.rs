@@ -423,7 +423,7 @@ impl Ordering {
         let mut entries: Vec<_> = pieces.iter().map(Entry::of_whole).collect();
         self.since_small = self.since_small.saturating_add(1);
         for (index, (piece, entry)) in (0u32..).zip(pieces.iter().zip(&mut entries)) {
-            if !(piece.first && piece.last) {
+            if !piece.is_whole() {
                 entry.state = match self.assembly.add(rank, piece, &frame)? {
                     Some(body) => EntryState::Waiting(body),
                     None => EntryState::Partial,

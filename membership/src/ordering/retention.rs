@@ -26,7 +26,7 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    /// Of a piece that is a whole message, as nearly all are.
+    /// Of a piece that is a whole message.
     pub(crate) fn of_whole(piece: &Piece) -> Self {
         Self { lane: piece.lane, service: piece.service, state: EntryState::Waiting(Body::Whole(piece.body)) }
     }

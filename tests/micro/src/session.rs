@@ -4,9 +4,9 @@ use std::hint::black_box;
 
 use bytes::{Bytes, BytesMut};
 use stentor_client::wire::{
-    ClientFrame, DaemonFrame, Frame, FrameDecoder, LastMessage, encode_message_header, encode_multicast,
+    ClientFrame, DaemonFrame, Frame, FrameDecoder, LastMessage, Lent, encode_message_header, encode_multicast,
 };
-use stentor_client::{Content, MemberName, Service};
+use stentor_client::{Content, MemberName, Message, Service};
 
 use crate::{Body, SIZES, Step, batch, payload};
 
@@ -31,11 +31,9 @@ pub(crate) fn bodies() -> Vec<Body> {
             let mut last = LastMessage::default();
             decode::<DaemonFrame>(deliveries(size), move |decoder| {
                 let mut messages = decoder.next_messages().unwrap_or_default();
-                let mut count = 0;
-                while let Some(message) = messages.next(&mut last) {
-                    count += usize::from(black_box(message).is_ok());
-                }
-                count
+                let event = |(&(sender, service), content): Lent<'_>| Message::new(sender, service, content);
+                let next = || messages.next(&mut last).map(|message| message.map(event));
+                std::iter::from_fn(next).map(black_box).filter(Result::is_ok).count()
             })
         }));
     }
