@@ -69,11 +69,15 @@ pub(crate) enum Allowed {
     All,
 }
 
-/// All lanes, served in turn.
+/// All lanes: the daemon's own first, the others in turn.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     lanes: BTreeMap<u32, Lane>,
+    /// Sessions' lanes, except those in `aside` and those held.
     turn: VecDeque<u32>,
+    /// Lanes whose first message does not fit a frame and might not go when it was their turn. They do not stay in
+    /// `turn`, where each message that may go would have to pass them. `large` is first if it is among them.
+    aside: VecDeque<u32>,
     /// The one session whose message is partly sent.
     large: Option<u32>,
     /// By lane, those that wait until it is empty: later sessions of the same name.
@@ -123,7 +127,9 @@ impl Outbox {
 
     pub(crate) fn push(&mut self, number: u32, message: Outgoing) {
         let lane = self.lanes.entry(number).or_insert_with(|| {
-            self.turn.push_back(number);
+            if number != DAEMON_LANE {
+                self.turn.push_back(number);
+            }
             Lane { queue: std::mem::take(&mut self.spare), ..Lane::default() }
         });
         self.bytes += message.len();
@@ -150,8 +156,9 @@ impl Outbox {
         single: usize,
         allowed: Allowed,
     ) -> Taken {
-        for _ in 0..self.turn.len() {
-            let Some(number) = self.next_turn(allowed) else { return Taken::Nothing };
+        while let Some(number) = self.next_turn(allowed) {
+            let session = number != DAEMON_LANE;
+            let may_go = !session || self.may_go(number, allowed);
             let Some(lane) = self.lanes.get_mut(&number) else { continue };
             let Some(message) = lane.queue.front() else { continue };
             if message.service == Service::Unreliable && message.len() <= single {
@@ -162,17 +169,17 @@ impl Outbox {
             let room = capacity.saturating_sub(out.len() + PIECE_OVERHEAD);
             let (from, len) = (lane.sent, message.len());
             let whole = len <= capacity.saturating_sub(head + PIECE_OVERHEAD);
-            let to = if !whole && allowed == Allowed::Small && number != DAEMON_LANE {
-                self.turn.push_back(number);
+            if !whole && !may_go {
+                self.set_aside(number);
                 continue;
-            } else if len - from <= room {
+            }
+            let to = if len - from <= room {
                 len
             } else if whole || room < (capacity - head) / 4 {
-                self.turn.push_front(number);
+                if session {
+                    self.turn.push_front(number);
+                }
                 return Taken::Nothing;
-            } else if number != DAEMON_LANE && self.large.is_some_and(|large| large != number) {
-                self.turn.push_back(number);
-                continue;
             } else {
                 from + room
             };
@@ -182,10 +189,10 @@ impl Outbox {
                 self.pop(number);
             } else {
                 lane.sent = to;
-                if number != DAEMON_LANE {
+                if session {
                     self.large = Some(number);
+                    self.turn.push_back(number);
                 }
-                self.turn.push_back(number);
             }
             return Taken::Piece;
         }
@@ -196,9 +203,9 @@ impl Outbox {
     /// the old view are void.
     pub(crate) fn begin_view(&mut self) {
         if let Some(lane) = self.lanes.remove(&DAEMON_LANE) {
-            self.turn.retain(|&lane| lane != DAEMON_LANE);
             self.bytes -= lane.bytes;
         }
+        self.turn.append(&mut self.aside);
         if let Some(lane) = self.large.take().and_then(|large| self.lanes.get_mut(&large)) {
             lane.sent = 0;
             if mutant!(PartSentLost) {
@@ -212,15 +219,34 @@ impl Outbox {
         std::mem::take(&mut self.unblocked)
     }
 
+    /// The lane to serve next, removed from where it waited. A lane that stood aside is before the others.
     fn next_turn(&mut self, allowed: Allowed) -> Option<u32> {
         if self.lanes.contains_key(&DAEMON_LANE) {
-            self.turn.retain(|&lane| lane != DAEMON_LANE);
             return Some(DAEMON_LANE);
         }
-        if allowed == Allowed::Daemon { None } else { self.turn.pop_front() }
+        if allowed == Allowed::Daemon {
+            return None;
+        }
+        match self.aside.front() {
+            Some(&lane) if self.may_go(lane, allowed) => self.aside.pop_front(),
+            _ => self.turn.pop_front(),
+        }
     }
 
-    /// Removes the first message of a lane that is not in `turn`; puts the lane there again if it has more.
+    /// Whether a session's message that does not fit a frame may go: one at a time.
+    fn may_go(&self, lane: u32, allowed: Allowed) -> bool {
+        allowed == Allowed::All && self.large.is_none_or(|large| large == lane)
+    }
+
+    fn set_aside(&mut self, lane: u32) {
+        if self.large == Some(lane) {
+            self.aside.push_front(lane);
+        } else {
+            self.aside.push_back(lane);
+        }
+    }
+
+    /// Removes the first message of a lane that does not wait for its turn; puts the lane there again if it has more.
     fn pop(&mut self, number: u32) {
         let Some(lane) = self.lanes.get_mut(&number) else { return };
         lane.sent = 0;
@@ -240,7 +266,7 @@ impl Outbox {
         }
         if lane.queue.is_empty() {
             self.close(number);
-        } else {
+        } else if number != DAEMON_LANE {
             self.turn.push_back(number);
         }
     }
@@ -340,6 +366,27 @@ mod tests {
         }
         assert_eq!(lanes, [DAEMON_LANE, DAEMON_LANE, 2]);
         assert_eq!(frames(&mut outbox).len(), 5, "they go on when they may");
+    }
+
+    #[test]
+    fn small_messages_do_not_pass_the_large_ones_again_and_again() {
+        const LARGE: u32 = 1000;
+        let mut outbox = Outbox::default();
+        for lane in 1..=LARGE {
+            outbox.push(lane, message(3000));
+        }
+        for _ in 0..3 {
+            outbox.push(LARGE + 1, message(10));
+        }
+        let mut out = BytesMut::new();
+        for left in [1, 1, 0] {
+            assert!(matches!(outbox.take(&mut out, CAPACITY, 0, 0, Allowed::Small), Taken::Piece));
+            assert_eq!(outbox.turn.len(), left, "the large ones stand aside");
+        }
+        assert!(matches!(outbox.take(&mut out, CAPACITY, 0, 0, Allowed::Small), Taken::Nothing));
+        let pieces = frames(&mut outbox).into_iter().sum::<usize>();
+        assert!((3 * LARGE..4 * LARGE).contains(&u32::try_from(pieces).unwrap()), "all go when they may: {pieces}");
+        assert!(outbox.is_empty());
     }
 
     #[test]
