@@ -385,7 +385,10 @@ mod tests {
         }
         assert!(matches!(outbox.take(&mut out, CAPACITY, 0, 0, Allowed::Small), Taken::Nothing));
         let pieces = frames(&mut outbox).into_iter().sum::<usize>();
-        assert!((3 * LARGE..4 * LARGE).contains(&u32::try_from(pieces).unwrap()), "all go when they may: {pieces}");
+        assert!(
+            (3 * LARGE..4 * LARGE).contains(&u32::try_from(pieces).unwrap()),
+            "all go when they may: {pieces}"
+        );
         assert!(outbox.is_empty());
     }
 
