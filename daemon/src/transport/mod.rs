@@ -13,6 +13,7 @@ mod hello;
 pub(crate) mod link;
 mod queue;
 mod quic;
+mod socket;
 #[cfg(test)]
 pub(crate) mod tests;
 pub(crate) mod tls;

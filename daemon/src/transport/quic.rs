@@ -9,7 +9,7 @@ use std::time::Duration;
 use quinn::congestion::CubicConfig;
 use quinn::{
     AckFrequencyConfig, AsyncUdpSocket, ClientConfig, Endpoint, EndpointConfig, IdleTimeout, Incoming,
-    MtuDiscoveryConfig, Runtime as _, ServerConfig, TokioRuntime, TransportConfig, VarInt,
+    MtuDiscoveryConfig, ServerConfig, TokioRuntime, TransportConfig, VarInt,
 };
 use socket2::{Domain, Protocol, Socket, Type};
 use stentor_membership::{DaemonId, DaemonName};
@@ -22,6 +22,7 @@ use tracing::{debug, error, info};
 use super::board::{Board, Severity};
 use super::explain::{explain, severity};
 use super::link::Close;
+use super::socket::LinkSocket;
 use super::tls::Identity;
 use super::{dial, handshake, link};
 use crate::config::units::HostPort;
@@ -87,9 +88,9 @@ impl Transport {
         board: Board,
         inbox: mpsc::Sender<Input>,
     ) -> Result<Self, ListenError> {
-        let socket = open(settings.listen).and_then(|socket| TokioRuntime.wrap_udp_socket(socket));
+        let socket = open(settings.listen).and_then(LinkSocket::new);
         let socket = socket.map_err(|error| listen_error(settings.listen, error))?;
-        Self::start_on(socket, settings, board, inbox)
+        Self::start_on(Arc::new(socket), settings, board, inbox)
     }
 
     /// As [`start`](Self::start), with a socket that is open.
