@@ -16,7 +16,9 @@ use crate::receiver::Receiver;
 use crate::sender::Sender;
 use crate::shared::Shared;
 use crate::tasks::{INBOX, read, write};
-use crate::wire::{ClientFrame, DAEMON_FRAME_LIMIT, DaemonFrame, Frame, FrameDecoder, WireError, preamble};
+use crate::wire::{
+    ClientFrame, DAEMON_FRAME_LIMIT, DaemonFrame, Frame, FrameDecoder, WireError, preamble, split,
+};
 
 /// A session with a local daemon, as two halves that can be used apart.
 #[derive(Debug)]
@@ -83,13 +85,13 @@ impl Builder {
             match address {
                 Address::Unix(path) => {
                     let socket = UnixStream::connect(path).await.map_err(unreachable)?;
-                    let (read, write) = socket.into_split();
+                    let (read, write) = socket.into_std().and_then(split).map_err(unreachable)?;
                     self.open(address, read, write).await
                 }
                 Address::Tcp { host, port } => {
                     let socket = TcpStream::connect((host.as_str(), *port)).await.map_err(unreachable)?;
                     socket.set_nodelay(true).map_err(unreachable)?;
-                    let (read, write) = socket.into_split();
+                    let (read, write) = socket.into_std().and_then(split).map_err(unreachable)?;
                     self.open(address, read, write).await
                 }
             }

@@ -17,6 +17,7 @@ mod encode;
 mod frame;
 mod intake;
 mod messages;
+mod socket;
 mod status;
 
 use stentor_membership::{ContentError, NameError};
@@ -28,6 +29,7 @@ pub use encode::{encode_message_header, encode_multicast};
 pub use frame::{ClientFrame, DaemonFrame, Frame, Membership};
 pub use intake::Intake;
 pub use messages::{LastMessage, Lent, Messages};
+pub use socket::{ReadHalf, WriteHalf, split};
 pub use status::{Configuration, DaemonStatus, LinkState, PeerStatus, SessionStatus};
 
 /// What every connection begins with.

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use stentor_client::wire::GoodbyeCode;
+use stentor_client::wire::{GoodbyeCode, split};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
@@ -194,26 +194,20 @@ struct Doors {
 impl Doors {
     async fn accept(self, listener: Listener) {
         loop {
-            let error = match &listener {
-                Listener::Unix(listener) => match listener.accept().await {
-                    Ok((stream, _)) => {
-                        let (read, write) = stream.into_split();
-                        self.admit(read, write, Peer::Unix);
-                        continue;
-                    }
-                    Err(error) => error,
-                },
-                Listener::Tcp(listener) => match listener.accept().await {
-                    Ok((stream, address)) => {
-                        tcp::prepare(&stream);
-                        let (read, write) = stream.into_split();
-                        self.admit(read, write, Peer::Tcp(address.ip()));
-                        continue;
-                    }
-                    Err(error) => error,
-                },
+            let accepted = match &listener {
+                Listener::Unix(listener) => listener
+                    .accept()
+                    .await
+                    .and_then(|(stream, _)| Ok((split(stream.into_std()?)?, Peer::Unix))),
+                Listener::Tcp(listener) => listener.accept().await.and_then(|(stream, address)| {
+                    tcp::prepare(&stream);
+                    Ok((split(stream.into_std()?)?, Peer::Tcp(address.ip())))
+                }),
             };
-            pause(&error).await;
+            match accepted {
+                Ok(((read, write), peer)) => self.admit(read, write, peer),
+                Err(error) => pause(&error).await,
+            }
         }
     }
 
