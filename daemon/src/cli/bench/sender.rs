@@ -32,7 +32,7 @@ struct Sending {
 /// How long a flat-out sender waits for receivers to follow.
 const BREATH: Duration = Duration::from_millis(1);
 /// A sender at a rate never waits for less: its own wake-ups would become the load.
-const PAUSE_MIN: Duration = Duration::from_micros(50);
+const PAUSE_MIN: Duration = Duration::from_micros(100);
 /// After so many messages it looks whether they follow.
 const LOOK_EVERY: u64 = 32;
 
@@ -105,7 +105,7 @@ impl Sending {
         let senders = self.shared.load.senders as u64;
         let (turn, number) = (1_000_000_000 * senders, self.number as u64);
         let due_of = |sent: u64| (sent * turn + number * 1_000_000_000) / rate;
-        let mut timer = Timer::new()?;
+        let timer = Timer::new()?;
         while self.goes_on() {
             let (due, now) = (due_of(self.sent), self.shared.now());
             if due > now {

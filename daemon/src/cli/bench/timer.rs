@@ -6,7 +6,6 @@ use std::time::Duration;
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };
-use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 
 /// A descriptor that becomes readable when a time has passed: what tokio calls the end of a pipe.
@@ -21,7 +20,7 @@ impl Timer {
     }
 
     /// Waits for some microseconds or longer.
-    pub(super) async fn sleep(&mut self, span: Duration) -> io::Result<()> {
+    pub(super) async fn sleep(&self, span: Duration) -> io::Result<()> {
         // Nothing at all would stop the timer.
         let nanos = span.as_nanos().max(1);
         let value = Timespec {
@@ -31,7 +30,9 @@ impl Timer {
         let interval = Timespec { tv_sec: 0, tv_nsec: 0 };
         let once = Itimerspec { it_interval: interval, it_value: value };
         timerfd_settime(&self.0, TimerfdTimerFlags::empty(), &once)?;
-        // How often it fired, 8 bytes; as there is room for more, the runtime knows that this was all.
-        self.0.read(&mut [0; 16]).await.map(|_bytes| ())
+        self.0.readable().await?;
+        // Setting it again takes back that it fired; reading how often would only be one more call.
+        let _ = self.0.try_io(|| Err::<(), _>(io::ErrorKind::WouldBlock.into()));
+        Ok(())
     }
 }
