@@ -23,6 +23,7 @@ use stentor_client::{Address, Connection, Service};
 use self::load::{Load, Pace, Target};
 use self::report::{Report, Summary};
 use super::cluster::Cluster;
+use super::heap::keep_freed;
 use super::open_files::raise_limit;
 use super::output::print;
 use super::session::stop;
@@ -100,6 +101,8 @@ async fn bench(args: BenchArgs) -> anyhow::Result<()> {
     let load = args.load()?;
     // Each session needs a socket; what does not fit fails and says why.
     raise_limit();
+    // What is measured is the daemons: programs that receive flat out give memory back and have it back all the time.
+    keep_freed();
     let mut cluster = None;
     let target = if args.connect.is_empty() {
         let names: Vec<String> = (0..args.daemons).map(|number| format!("d{number}")).collect();
