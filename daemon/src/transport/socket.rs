@@ -9,10 +9,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use quinn::udp::{RecvMeta, Transmit, UdpSocketState};
 use quinn::{AsyncUdpSocket, UdpPoller};
 use tokio::net::unix::pipe;
+use tokio::time::{Sleep, sleep};
 
 /// A socket that wakes its daemon when packets arrive, and for nothing else.
 #[derive(Debug)]
@@ -92,8 +94,26 @@ impl AsyncUdpSocket for LinkSocket {
 #[derive(Debug)]
 struct Room {
     socket: Arc<LinkSocket>,
-    /// The same socket, registered for writing while there is none.
-    waiting: Option<pipe::Sender>,
+    /// While there is none.
+    waiting: Option<Wait>,
+}
+
+#[derive(Debug)]
+enum Wait {
+    /// For word of room, by the same socket under another descriptor, registered for writing.
+    Told(pipe::Sender),
+    /// For a while: the process has no descriptor left, which must not cost it its links.
+    Looks(Pin<Box<Sleep>>),
+}
+
+/// How long who is not told waits before it tries again.
+const LOOK: Duration = Duration::from_millis(2);
+
+impl Wait {
+    fn start(socket: &UdpSocket) -> Self {
+        let again = socket.try_clone().and_then(|again| pipe::Sender::from_owned_fd_unchecked(again.into()));
+        again.map_or_else(|_| Self::Looks(Box::pin(sleep(LOOK))), Self::Told)
+    }
 }
 
 impl UdpPoller for Room {
@@ -102,14 +122,10 @@ impl UdpPoller for Room {
         if waiting.is_none() && !socket.full.load(Ordering::Relaxed) {
             return Poll::Ready(Ok(()));
         }
-        let waits = match waiting {
-            Some(waits) => waits,
-            None => {
-                let again = socket.socket.try_clone()?.into();
-                waiting.insert(pipe::Sender::from_owned_fd_unchecked(again)?)
-            }
-        };
-        ready!(waits.poll_write_ready(cx))?;
+        match waiting.get_or_insert_with(|| Wait::start(&socket.socket)) {
+            Wait::Told(room) => ready!(room.poll_write_ready(cx))?,
+            Wait::Looks(again) => ready!(again.as_mut().poll(cx)),
+        }
         *waiting = None;
         socket.full.store(false, Ordering::Relaxed);
         Poll::Ready(Ok(()))
@@ -166,5 +182,16 @@ mod tests {
             poll_fn(|cx| room.as_mut().poll_writable(cx)).await.unwrap();
         }
         assert!(!socket.full.load(Ordering::Relaxed));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_cannot_be_told_of_room_looks_again_after_a_while() {
+        let socket = bound();
+        socket.full.store(true, Ordering::Relaxed);
+        let mut room = Room { socket: socket.clone(), waiting: Some(Wait::Looks(Box::pin(sleep(LOOK)))) };
+        let begin = tokio::time::Instant::now();
+        poll_fn(|cx| Pin::new(&mut room).poll_writable(cx)).await.unwrap();
+        assert!(begin.elapsed() >= LOOK);
+        assert!(room.waiting.is_none() && !socket.full.load(Ordering::Relaxed));
     }
 }
