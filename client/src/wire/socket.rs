@@ -222,7 +222,7 @@ mod tests {
 
     /// Many peers, so that a thread is often stopped right behind a read: what comes in that moment was overlooked once.
     const PEERS: usize = 16;
-    const ROUNDS: u32 = 10_000;
+    const ROUNDS: u32 = 30_000;
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn nothing_is_overlooked_that_comes_right_behind_what_is_read() {
