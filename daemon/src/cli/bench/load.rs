@@ -13,7 +13,7 @@ use super::receiver::{self, Received};
 use super::seat::Seat;
 use super::shared::Shared;
 use super::threads::{gather, spread};
-use super::usage::Usage;
+use super::usage::{Processors, Usage};
 use super::{bystander, sender};
 
 /// What to send.
@@ -73,6 +73,8 @@ pub(super) struct Round {
     /// The most memory that a daemon had, if they are ours.
     pub(super) daemon_rss: Option<u64>,
     /// The memory of the largest daemon at moments of the round, if they are ours.
+    /// Percent of the processors that the hypervisor took meanwhile, if the system tells.
+    pub(super) stolen: Option<f64>,
     pub(super) memory: Vec<(Duration, u64)>,
     /// How long it took until all sessions were open and in their groups.
     pub(super) opening: Duration,
@@ -211,6 +213,7 @@ impl Load {
             memory,
             opening,
             bulk: None,
+            stolen: after.processors.zip(before.processors).map(|(after, before)| after.stolen_since(before)),
             measured: in_all as f64 / received.len().max(1) as f64,
             wrong: self.find_wrong(shared, received),
         })
@@ -249,7 +252,12 @@ struct Used {
 
 impl Used {
     fn now(target: &Target) -> Self {
-        Self { daemons: target.pids.iter().map(|pid| Usage::of(*pid)).collect(), clients: Usage::own() }
+    processors: Option<Processors>,
+        Self {
+            daemons: target.pids.iter().map(|pid| Usage::of(*pid)).collect(),
+            clients: Usage::own(),
+            processors: Processors::now(),
+        }
     }
 }
 

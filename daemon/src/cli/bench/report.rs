@@ -44,6 +44,8 @@ pub(super) struct Summary {
     pub(super) clients_cpu: Spread,
     /// MB of the largest daemon.
     pub(super) daemon_rss: Option<Spread>,
+    /// Percent of the processors that the hypervisor took.
+    pub(super) stolen: Option<Spread>,
     /// Seconds until all sessions were open.
     pub(super) opening: Spread,
     /// MB a second of the bulk beside it.
@@ -90,6 +92,11 @@ impl Summary {
             clients_cpu: over(&|round| per_million(round.clients_cpu.as_secs_f64(), round)),
             daemon_rss: own.then(|| over(&|round| round.daemon_rss.unwrap_or(0) as f64 / 1e6)),
             opening: over(&|round| round.opening.as_secs_f64()),
+            stolen: rounds
+                .iter()
+                .map(|round| round.stolen)
+                .collect::<Option<Vec<_>>>()
+                .map(|values| Spread::of(values.into_iter())),
             bulk: load.bulk.map(|_size| over(&|round| round.bulk.unwrap_or(0.0) / 1e6)),
             distribution: all
                 .iter_quantiles(4)
@@ -153,6 +160,9 @@ impl Report {
         line("CPU s per million messages, all clients", summary.clients_cpu, 2);
         if let Some(spread) = summary.daemon_rss {
             line("memory of the largest daemon, MB", spread, 1);
+        }
+        if let Some(spread) = summary.stolen.filter(|spread| spread.max > 0.0) {
+            line("% of the processors the hypervisor took", spread, 1);
         }
         if let Some(spread) = summary.bulk {
             line("MB a second of the bulk beside it", spread, 1);
@@ -243,6 +253,7 @@ impl Report {
             "bulk_mb_per_s": summary.bulk.map(|spread| spread.median),
             "opening_s": summary.opening.median,
         })
+            "stolen_percent": summary.stolen.map(|spread| spread.median),
     }
 }
 

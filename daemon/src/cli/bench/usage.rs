@@ -1,4 +1,4 @@
-//! What processes use: time of processors, and memory. From `/proc`.
+//! What processes use: time of processors, and memory; and what the hypervisor takes away. From `/proc`.
 
 use std::fs;
 use std::time::Duration;
@@ -37,6 +37,33 @@ fn kib(status: &str, field: &str) -> u64 {
     number.unwrap_or(0) * 1024
 }
 
+/// The time of all processors so far, in ticks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Processors {
+    all: u64,
+    stolen: u64,
+}
+
+impl Processors {
+    pub(super) fn now() -> Option<Self> {
+        Self::read(&fs::read_to_string("/proc/stat").ok()?)
+    }
+
+    /// The first eight numbers of the line for all; those behind are part of them. The eighth is what a hypervisor gave
+    /// to others while somebody here wanted it.
+    fn read(stat: &str) -> Option<Self> {
+        let line = stat.lines().find_map(|line| line.strip_prefix("cpu "))?;
+        let ticks: Vec<u64> = line.split_whitespace().take(8).map_while(|tick| tick.parse().ok()).collect();
+        Some(Self { all: ticks.iter().sum(), stolen: *ticks.get(7)? })
+    }
+
+    /// Percent that the hypervisor took since an earlier moment.
+    pub(super) fn stolen_since(self, earlier: Self) -> f64 {
+        let all = self.all.saturating_sub(earlier.all).max(1);
+        100.0 * self.stolen.saturating_sub(earlier.stolen) as f64 / all as f64
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -49,5 +76,15 @@ mod tests {
         assert_eq!((kib(status, "VmRSS:"), kib(status, "VmHWM:")), (1 << 20, 2 << 20));
         assert_eq!((cpu(""), kib("", "VmRSS:")), (Duration::ZERO, 0));
         assert!(Usage::own().rss > 0);
+    }
+
+    #[test]
+    fn what_a_hypervisor_took_is_told() {
+        let before = Processors::read("cpu  10 0 10 70 0 0 5 5 3 0\ncpu0 1 2\n").unwrap();
+        let after = Processors::read("cpu  20 0 20 140 0 0 5 15 9 0\n").unwrap();
+        assert_eq!(after.stolen_since(before), 10.0);
+        assert_eq!(before.stolen_since(after), 0.0, "clocks that go back take nothing");
+        assert_eq!(Processors::read("cpu  1 2 3\n"), None, "an old system does not tell");
+        assert_eq!(Processors::read(""), None);
     }
 }
