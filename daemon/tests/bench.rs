@@ -2,9 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use std::process::{Command, Output};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::thread::available_parallelism;
 
+use anyhow::{bail, ensure};
 use serde_json::Value;
+use stentor_tests::wait::{PATIENCE, until};
 use tempfile::TempDir;
 
 fn bench(args: &[&str]) -> Output {
@@ -76,6 +80,51 @@ fn others_are_there_beside_the_load() {
     assert!(number(&none, "/opening_s") < opening);
 }
 
+#[tokio::test]
+async fn pinned_daemons_and_programs_stay_on_cores_of_their_own() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_stentor"));
+    command.args(["bench", "--pin", "--json", "--daemons", "2", "--senders", "2", "--duration", "1s"]);
+    let bench = command.args(["--repeat", "1"]).stdout(Stdio::piped()).spawn().unwrap();
+    let tasks = PathBuf::from(format!("/proc/{}/task", bench.id()));
+    let children = tasks.join(bench.id().to_string()).join("children");
+    until(PATIENCE, "daemons and programs have their cores", async || {
+        let daemons = std::fs::read_to_string(&children)?;
+        let daemons: Vec<_> = daemons.split_whitespace().map(|pid| Path::new("/proc").join(pid)).collect();
+        let programs = std::fs::read_dir(&tasks)?.filter_map(|task| Some(task.ok()?.path()));
+        let (of_daemons, of_programs) = (
+            homes(&daemons),
+            homes(&programs.filter(|task| said(task, "Name") == "load").collect::<Vec<_>>()),
+        );
+        let all = format!("{of_daemons:?} and {of_programs:?}");
+        let [first, second] = &of_daemons[..] else { bail!("{all}") };
+        // Each sender and each receiver has a thread of its own.
+        ensure!(of_programs.iter().eq([first, first, second, second]), "{all}");
+        ensure!((first == second) == (available_parallelism()?.get() < 2), "{all}");
+        Ok(())
+    })
+    .await
+    .unwrap();
+    let output = bench.wait_with_output().unwrap();
+    assert!(output.status.success());
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&report["pinned"], &report["correct"]), (&Value::Bool(true), &Value::Bool(true)));
+    assert!((0.0..=100.0).contains(&number(&report, "/stolen_percent")));
+}
+
+/// The cores on which processes or threads stay, in order.
+fn homes(paths: &[PathBuf]) -> Vec<String> {
+    let mut homes: Vec<_> = paths.iter().map(|path| said(path, "Cpus_allowed_list")).collect();
+    homes.sort_unstable();
+    homes
+}
+
+/// What the system says of a process or thread.
+fn said(path: &Path, field: &str) -> String {
+    let status = std::fs::read_to_string(path.join("status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    line.unwrap_or_default().trim().to_owned()
+}
+
 #[test]
 fn a_page_has_its_plots_and_needs_nothing_else() {
     let directory = TempDir::new().unwrap();
@@ -120,7 +169,12 @@ fn what_cannot_be_measured_is_refused() {
             assert!(said.contains(text), "{text:?} is missing in {said:?}");
         }
     }
-    for args in [&["--rate", "5", "--in-flight", "1"][..], &["--daemons", "0"], &["--service", "fast"]] {
+    for args in [
+        &["--rate", "5", "--in-flight", "1"][..],
+        &["--daemons", "0"],
+        &["--service", "fast"],
+        &["--pin", "--connect", "tcp:localhost:1"],
+    ] {
         assert_eq!(bench(args).status.code(), Some(2), "{args:?}");
     }
 }

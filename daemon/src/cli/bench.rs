@@ -1,6 +1,7 @@
 //! `stentor bench`: how many messages a second, and how long one takes.
 
 mod bystander;
+mod cores;
 mod load;
 mod page;
 mod receiver;
@@ -20,6 +21,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use stentor_client::{Address, Connection, Service};
 
+use self::cores::{Cores, stay_on, take_turns};
 use self::load::{Load, Pace, Target};
 use self::report::{Report, Summary};
 use super::cluster::Cluster;
@@ -41,6 +43,10 @@ pub(crate) struct BenchArgs {
     /// Use a daemon that runs already; several times for several daemons of one cluster.
     #[arg(long, value_name = "unix:PATH|tcp:HOST:PORT", conflicts_with = "daemons")]
     connect: Vec<Address>,
+    /// Keep each daemon and its programs on cores of their own, where none interrupts another: as close as one machine
+    /// comes to a machine for each daemon. If there are fewer cores than daemons, the last ones share.
+    #[arg(long, conflicts_with = "connect")]
+    pin: bool,
     /// How many programs send; the first at the first daemon, and so on.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
     senders: u16,
@@ -105,20 +111,11 @@ async fn bench(args: BenchArgs) -> anyhow::Result<()> {
     keep_freed();
     let mut cluster = None;
     let target = if args.connect.is_empty() {
-        let names: Vec<String> = (0..args.daemons).map(|number| format!("d{number}")).collect();
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let mut own = Cluster::make("bench", &names)?;
-        for daemon in 0..names.len() {
-            own.start(daemon)?;
-        }
-        let (probe, _unread) = own.connect(0, "probe").await?.split();
-        own.wait_until_whole(&probe).await?;
-        probe.close().await?;
-        let target = Target { addresses: own.addresses(), pids: own.pids() };
+        let (own, target) = start(args.daemons.into(), args.pin).await?;
         cluster = Some(own);
         target
     } else {
-        Target { addresses: args.connect.clone(), pids: Vec::new() }
+        Target { addresses: args.connect.clone(), pids: Vec::new(), cores: None }
     };
     let limit = largest(&target).await?;
     for (option, size) in [("--size", Some(load.size)), ("--bulk", load.bulk)] {
@@ -138,6 +135,31 @@ async fn bench(args: BenchArgs) -> anyhow::Result<()> {
     let text = if args.json { serde_json::to_string(&report.json())? + "\n" } else { report.text() };
     print(&text)?;
     report.verdict()
+}
+
+/// Starts daemons for the bench alone, and waits until they are in one view.
+async fn start(daemons: usize, pin: bool) -> anyhow::Result<(Cluster, Target)> {
+    let cores = pin.then(|| Cores::share(daemons)).transpose()?;
+    if pin {
+        take_turns()?;
+    }
+    let names: Vec<String> = (0..daemons).map(|number| format!("d{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut own = Cluster::make("bench", &names)?;
+    for daemon in 0..daemons {
+        if let Some(cores) = &cores {
+            stay_on(cores.of(daemon))?;
+        }
+        own.start(daemon)?;
+    }
+    if let Some(cores) = &cores {
+        stay_on(cores.all())?;
+    }
+    let (probe, _unread) = own.connect(0, "probe").await?.split();
+    own.wait_until_whole(&probe).await?;
+    probe.close().await?;
+    let target = Target { addresses: own.addresses(), pids: own.pids(), cores };
+    Ok((own, target))
 }
 
 /// The payload of the largest message that the daemons take.
@@ -213,6 +235,7 @@ impl Plan {
         let mut report = Report {
             load: self.load.clone(),
             daemons: target.addresses.len(),
+            pinned: target.cores.is_some(),
             rounds,
             over_size: Vec::new(),
             ping: None,

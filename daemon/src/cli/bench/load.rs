@@ -9,6 +9,7 @@ use hdrhistogram::Histogram;
 use stentor_client::{Address, Service};
 use tokio::sync::mpsc;
 
+use super::cores::Cores;
 use super::receiver::{self, Received};
 use super::seat::Seat;
 use super::shared::Shared;
@@ -54,6 +55,8 @@ pub(super) struct Target {
     pub(super) addresses: Vec<Address>,
     /// The daemons' processes, if they are ours.
     pub(super) pids: Vec<u32>,
+    /// Where each daemon stays and its programs do, if they do.
+    pub(super) cores: Option<Cores>,
 }
 
 /// What came out of one round.
@@ -70,11 +73,11 @@ pub(super) struct Round {
     /// Processor time of the daemons while it was measured, if they are ours.
     pub(super) daemons_cpu: Option<Duration>,
     pub(super) clients_cpu: Duration,
+    /// Percent of the processors that the hypervisor took meanwhile, if the system tells.
+    pub(super) stolen: Option<f64>,
     /// The most memory that a daemon had, if they are ours.
     pub(super) daemon_rss: Option<u64>,
     /// The memory of the largest daemon at moments of the round, if they are ours.
-    /// Percent of the processors that the hypervisor took meanwhile, if the system tells.
-    pub(super) stolen: Option<f64>,
     pub(super) memory: Vec<(Duration, u64)>,
     /// How long it took until all sessions were open and in their groups.
     pub(super) opening: Duration,
@@ -124,15 +127,16 @@ impl Load {
         let shared = Arc::new(Shared::new(self, receivers));
         let begin = Instant::now();
         let (ready, mut readiness) = mpsc::channel(1);
-        let seat =
-            |number, address: &Address| Seat::new(shared.clone(), number, address.clone(), ready.clone());
-        let receiving = (0..receivers).map(|number| seat(number, &target.addresses[number / self.receivers]));
-        let received = spread(receiving.collect(), receiver::run)?;
-        let sending = (0..self.senders).map(|number| seat(number, &target.addresses[number % daemons]));
-        let sent = spread(sending.collect(), sender::run)?;
-        let standing_by =
-            (0..bystanders).map(|number| seat(number, &target.addresses[number % daemons])).collect();
-        let stood_by = spread(standing_by, bystander::run)?;
+        let seat = |number, daemon: usize| {
+            (daemon, Seat::new(shared.clone(), number, target.addresses[daemon].clone(), ready.clone()))
+        };
+        let cores = target.cores.as_ref();
+        let receiving = (0..receivers).map(|number| seat(number, number / self.receivers));
+        let received = spread(receiving.collect(), cores, receiver::run)?;
+        let sending = (0..self.senders).map(|number| seat(number, number % daemons));
+        let sent = spread(sending.collect(), cores, sender::run)?;
+        let standing_by = (0..bystanders).map(|number| seat(number, number % daemons));
+        let stood_by = spread(standing_by.collect(), cores, bystander::run)?;
         drop(ready);
         let mut missing = receivers + self.senders + bystanders;
         while let Some(()) = readiness.recv().await {
@@ -209,11 +213,11 @@ impl Load {
             latency,
             daemons_cpu: own.then(|| cpu(&after).saturating_sub(cpu(&before))),
             clients_cpu: after.clients.cpu.saturating_sub(before.clients.cpu),
+            stolen: after.processors.zip(before.processors).map(|(after, before)| after.stolen_since(before)),
             daemon_rss: after.daemons.iter().map(|usage| usage.rss_max).max(),
             memory,
             opening,
             bulk: None,
-            stolen: after.processors.zip(before.processors).map(|(after, before)| after.stolen_since(before)),
             measured: in_all as f64 / received.len().max(1) as f64,
             wrong: self.find_wrong(shared, received),
         })
@@ -248,11 +252,11 @@ struct Taken {
 struct Used {
     daemons: Vec<Usage>,
     clients: Usage,
+    processors: Option<Processors>,
 }
 
 impl Used {
     fn now(target: &Target) -> Self {
-    processors: Option<Processors>,
         Self {
             daemons: target.pids.iter().map(|pid| Usage::of(*pid)).collect(),
             clients: Usage::own(),

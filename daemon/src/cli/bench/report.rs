@@ -14,6 +14,8 @@ use super::load::{Load, Pace, Round};
 pub(super) struct Report {
     pub(super) load: Load,
     pub(super) daemons: usize,
+    /// Each daemon and its programs stayed on cores of their own.
+    pub(super) pinned: bool,
     pub(super) rounds: Vec<Round>,
     /// For the plots: flat out by size.
     pub(super) over_size: Vec<Summary>,
@@ -42,10 +44,10 @@ pub(super) struct Summary {
     /// Seconds of processors per million messages.
     pub(super) daemons_cpu: Option<Spread>,
     pub(super) clients_cpu: Spread,
-    /// MB of the largest daemon.
-    pub(super) daemon_rss: Option<Spread>,
     /// Percent of the processors that the hypervisor took.
     pub(super) stolen: Option<Spread>,
+    /// MB of the largest daemon.
+    pub(super) daemon_rss: Option<Spread>,
     /// Seconds until all sessions were open.
     pub(super) opening: Spread,
     /// MB a second of the bulk beside it.
@@ -90,13 +92,13 @@ impl Summary {
                 over(&|round| per_million(round.daemons_cpu.unwrap_or_default().as_secs_f64(), round))
             }),
             clients_cpu: over(&|round| per_million(round.clients_cpu.as_secs_f64(), round)),
-            daemon_rss: own.then(|| over(&|round| round.daemon_rss.unwrap_or(0) as f64 / 1e6)),
-            opening: over(&|round| round.opening.as_secs_f64()),
             stolen: rounds
                 .iter()
                 .map(|round| round.stolen)
                 .collect::<Option<Vec<_>>>()
                 .map(|values| Spread::of(values.into_iter())),
+            daemon_rss: own.then(|| over(&|round| round.daemon_rss.unwrap_or(0) as f64 / 1e6)),
+            opening: over(&|round| round.opening.as_secs_f64()),
             bulk: load.bulk.map(|_size| over(&|round| round.bulk.unwrap_or(0.0) / 1e6)),
             distribution: all
                 .iter_quantiles(4)
@@ -126,9 +128,10 @@ impl Report {
             count => format!(", {count} bystander{} at each daemon", plural(*count)),
         };
         let bulk = bulk.map(|bulk| format!(" beside a bulk of {bulk} B")).unwrap_or_default();
+        let pinned = if self.pinned { ", pinned" } else { "" };
         format!(
             "{} daemon{}, {senders} sender{}, {receivers} receiver{} at each daemon, {groups} group{}{bystanders}, {size} B{bulk}, \
-             {service}, {pace}, {} x {duration:?}",
+             {service}, {pace}{pinned}, {} x {duration:?}",
             self.daemons,
             plural(self.daemons),
             plural(*senders),
@@ -158,11 +161,11 @@ impl Report {
             line("CPU s per million messages, all daemons", spread, 2);
         }
         line("CPU s per million messages, all clients", summary.clients_cpu, 2);
-        if let Some(spread) = summary.daemon_rss {
-            line("memory of the largest daemon, MB", spread, 1);
-        }
         if let Some(spread) = summary.stolen.filter(|spread| spread.max > 0.0) {
             line("% of the processors the hypervisor took", spread, 1);
+        }
+        if let Some(spread) = summary.daemon_rss {
+            line("memory of the largest daemon, MB", spread, 1);
         }
         if let Some(spread) = summary.bulk {
             line("MB a second of the bulk beside it", spread, 1);
@@ -220,6 +223,7 @@ impl Report {
         }
         json!({
             "daemons": self.daemons,
+            "pinned": self.pinned,
             "senders": senders,
             "receivers_per_daemon": receivers,
             "groups": groups,
@@ -249,11 +253,11 @@ impl Report {
                 "daemons": summary.daemons_cpu.map(|spread| spread.median),
                 "clients": summary.clients_cpu.median,
             },
+            "stolen_percent": summary.stolen.map(|spread| spread.median),
             "rss_mb_of_largest_daemon": summary.daemon_rss.map(|spread| spread.median),
             "bulk_mb_per_s": summary.bulk.map(|spread| spread.median),
             "opening_s": summary.opening.median,
         })
-            "stolen_percent": summary.stolen.map(|spread| spread.median),
     }
 }
 

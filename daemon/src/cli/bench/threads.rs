@@ -1,8 +1,13 @@
 //! Threads for the sessions of a load.
 
+use std::collections::BTreeMap;
+
 use anyhow::Context;
+use rustix::thread::CpuSet;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
+
+use super::cores::{Cores, stay_on};
 
 /// No more threads than this for the sessions of a kind.
 const THREADS_MAX: usize = 8;
@@ -10,22 +15,39 @@ const THREADS_MAX: usize = 8;
 /// What comes out of a thread.
 pub(super) type Thread<R> = oneshot::Receiver<anyhow::Result<Vec<R>>>;
 
-/// Runs jobs on a few threads, each with a runtime of its own, as programs of their own would.
-pub(super) fn spread<J, R, F>(jobs: Vec<J>, work: fn(J) -> F) -> anyhow::Result<Vec<Thread<R>>>
+/// Runs jobs on a few threads, each with a runtime of its own, as programs of their own would. Each job comes with its
+/// machine: where those have cores, it stays on them.
+pub(super) fn spread<J, R, F>(
+    jobs: Vec<(usize, J)>,
+    cores: Option<&Cores>,
+    work: fn(J) -> F,
+) -> anyhow::Result<Vec<Thread<R>>>
 where
     J: Send + 'static,
     R: Send + 'static,
     F: Future<Output = anyhow::Result<R>> + Send + 'static,
 {
-    let mut shares: Vec<Vec<J>> = (0..jobs.len().min(THREADS_MAX)).map(|_| Vec::new()).collect();
-    let count = shares.len();
-    for (number, job) in jobs.into_iter().enumerate() {
-        shares[number % count].push(job);
+    let mut by_home: BTreeMap<Option<usize>, Vec<J>> = BTreeMap::new();
+    for (machine, job) in jobs {
+        by_home.entry(cores.map(|_| machine)).or_default().push(job);
     }
-    shares.into_iter().map(|share| start(share, work)).collect()
+    let most = (THREADS_MAX / by_home.len().max(1)).max(1);
+    let mut threads = Vec::new();
+    for (machine, jobs) in by_home {
+        let home = cores.zip(machine).map(|(cores, machine)| *cores.of(machine));
+        let mut shares: Vec<Vec<J>> = (0..jobs.len().min(most)).map(|_| Vec::new()).collect();
+        let count = shares.len();
+        for (number, job) in jobs.into_iter().enumerate() {
+            shares[number % count].push(job);
+        }
+        for share in shares {
+            threads.push(start(share, home, work)?);
+        }
+    }
+    Ok(threads)
 }
 
-fn start<J, R, F>(jobs: Vec<J>, work: fn(J) -> F) -> anyhow::Result<Thread<R>>
+fn start<J, R, F>(jobs: Vec<J>, home: Option<CpuSet>, work: fn(J) -> F) -> anyhow::Result<Thread<R>>
 where
     J: Send + 'static,
     R: Send + 'static,
@@ -33,7 +55,7 @@ where
 {
     let (report, result) = oneshot::channel();
     let run = move || {
-        let done = runtime().and_then(|runtime| {
+        let done = home.as_ref().map_or(Ok(()), stay_on).and_then(|()| runtime()).and_then(|runtime| {
             runtime.block_on(async {
                 let tasks: Vec<_> = jobs.into_iter().map(|job| tokio::spawn(work(job))).collect();
                 let mut results = Vec::new();
