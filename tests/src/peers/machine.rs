@@ -12,12 +12,18 @@ const LONGEST: Duration = Duration::from_secs(1);
 /// Shorter ones are left out: a tick of the kernel takes some microseconds, and no message notices it.
 const SHORTEST: Duration = Duration::from_micros(50);
 
-/// The times at which at least one core was away.
+/// From when to when.
+type Away = (Duration, Duration);
+
+/// The times at which cores were away.
 #[derive(Clone, Debug)]
 pub(super) struct Pauses {
     span: Duration,
-    lengths: Vec<Duration>,
+    by_core: Vec<Vec<Away>>,
 }
+
+/// So exact is [`Pauses::p99`].
+const STEP: Duration = Duration::from_micros(10);
 
 impl Pauses {
     /// Watches each core that the process may use, by a thread that does nothing but read the clock.
@@ -28,49 +34,75 @@ impl Pauses {
         let span = span.min(LONGEST);
         let allowed = sched_getaffinity(None).context("cannot learn which cores there are")?;
         let begin = Instant::now();
-        let away = thread::scope(|scope| {
+        let away: Result<_> = thread::scope(|scope| {
             let cores = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core));
             let threads: Vec<_> = cores
                 .map(|core| thread::Builder::new().spawn_scoped(scope, move || watch(core, begin, span)))
                 .collect::<Result<_, _>>()?;
-            let mut away = Vec::new();
-            for thread in threads {
-                away.extend(thread.join().map_err(|_| anyhow!("a thread that watches a core broke down"))??);
-            }
-            anyhow::Ok(away)
-        })?;
-        Ok(Self { span, lengths: merged(away) })
+            let away = |thread: thread::ScopedJoinHandle<'_, Result<_>>| {
+                thread.join().map_err(|_| anyhow!("a thread that watches a core broke down"))?
+            };
+            threads.into_iter().map(away).collect()
+        });
+        Ok(Self { span, by_core: away? })
     }
 
-    /// Percent of the time.
+    /// Percent of the time in which at least one was.
     pub(super) fn percent(&self) -> f64 {
-        let away: Duration = self.lengths.iter().sum();
+        let away: Duration = merged(self.by_core.concat()).iter().sum();
         100.0 * away.div_duration_f64(self.span)
     }
 
-    /// Microseconds that something which needs all cores, and itself no time, takes at most in 99 of 100 cases: whatever
-    /// begins while one is away waits for it.
+    /// Microseconds that work has to wait at most in 99 of 100 cases if it comes evenly, needs all cores and half of the
+    /// time of each, and a core that is not away does it at once: what comes while one is away waits until that is back,
+    /// and then, for as long again, for what came before it. Nothing that takes half of what the machine can do is better.
     pub(super) fn p99(&self) -> f64 {
-        let mut lengths: Vec<f64> = self.lengths.iter().map(|length| length.as_secs_f64() * 1e6).collect();
-        lengths.sort_by(|one, other| other.total_cmp(one));
-        let allowed = self.span.as_secs_f64() * 1e6 / 100.0;
-        // Of a pause of length l the last x are no wait of more than x: the sum of all l - x above 0 is what is allowed.
-        let (mut sum, mut count) = (0.0, 0.0);
-        let mut wait: f64 = 0.0;
-        for length in lengths {
-            if length <= wait {
-                break;
+        let mut waits = vec![0; steps(self.span)];
+        for away in &self.by_core {
+            for (wait, here) in waits.iter_mut().zip(self.waits(away)) {
+                *wait = here.max(*wait);
             }
-            sum += length;
-            count += 1.0;
-            wait = wait.max((sum - allowed) / count);
         }
-        wait
+        waits.sort_unstable();
+        let p99 = waits.len().checked_sub(waits.len() / 100 + 1).and_then(|at| waits.get(at));
+        p99.map_or(0.0, |steps| *steps as f64 * STEP.as_micros() as f64)
+    }
+
+    /// By step: how many steps work that comes in it waits for a core.
+    fn waits(&self, away: &[Away]) -> Vec<usize> {
+        let count = steps(self.span);
+        let mut here = vec![true; count];
+        for (from, to) in away {
+            here[steps(*from).min(count)..steps(*to).min(count)].fill(false);
+        }
+        // In halves of a step: one comes with each step, two are done.
+        let (mut come, mut done) = (0, 0);
+        let mut waits = vec![count; count];
+        let mut first = 0;
+        for (now, here) in here.into_iter().enumerate() {
+            come += 1;
+            if here {
+                done = (done + 2).min(come);
+            }
+            while first < done {
+                waits[first] = now - first;
+                first += 1;
+            }
+        }
+        // What is not done at the end waited until then at least.
+        for (at, wait) in waits.iter_mut().enumerate().skip(first) {
+            *wait = count - at;
+        }
+        waits
     }
 }
 
+fn steps(span: Duration) -> usize {
+    usize::try_from(span.as_micros() / STEP.as_micros()).unwrap_or(usize::MAX)
+}
+
 /// When a core was away, from and to, since `begin`.
-fn watch(core: usize, begin: Instant, span: Duration) -> Result<Vec<(Duration, Duration)>> {
+fn watch(core: usize, begin: Instant, span: Duration) -> Result<Vec<Away>> {
     let mut only = CpuSet::new();
     only.set(core);
     sched_setaffinity(None, &only).with_context(|| format!("cannot stay on core {core}"))?;
@@ -87,7 +119,7 @@ fn watch(core: usize, begin: Instant, span: Duration) -> Result<Vec<(Duration, D
 }
 
 /// The lengths of the times in which any was away.
-fn merged(mut away: Vec<(Duration, Duration)>) -> Vec<Duration> {
+fn merged(mut away: Vec<Away>) -> Vec<Duration> {
     away.sort_unstable();
     let mut until = Duration::ZERO;
     let mut lengths: Vec<Duration> = Vec::new();
@@ -118,12 +150,24 @@ mod tests {
 
     #[test]
     fn one_of_a_hundred_waits_longer() {
-        let of = |lengths: &[Duration]| Pauses { span: ms(1000), lengths: lengths.to_vec() };
+        let of = |by_core: &[&[Away]]| Pauses {
+            span: ms(1000),
+            by_core: by_core.iter().map(|away| away.to_vec()).collect(),
+        };
         assert_eq!(of(&[]).p99(), 0.0);
-        assert_eq!(of(&[ms(4), ms(6)]).p99(), 0.0, "10 of 1000 ms may be longer");
-        assert_eq!(of(&[ms(12)]).p99(), 2000.0, "the first 10 ms of it wait longer than 2 ms");
-        assert_eq!(of(&[ms(2), ms(9), ms(9)]).p99(), 4000.0, "5 ms of each of two, nothing of the shortest");
-        assert!((of(&[ms(4), ms(6)]).percent() - 1.0).abs() < 1e-9);
+        // A pause of 4 ms delays what comes in it and in the 4 ms after it: less than one in a hundred.
+        assert_eq!(of(&[&[(ms(100), ms(104))]]).p99(), 0.0);
+        // One of 20 ms: the later something comes, the less it waits, by half; one in a hundred comes in the first 10 ms.
+        let long = of(&[&[(ms(100), ms(120))]]).p99();
+        assert!((14_900.0..=15_100.0).contains(&long), "{long}");
+        // At the same time, two cores are no worse than one; one after the other they are.
+        let both = of(&[&[(ms(100), ms(120))], &[(ms(100), ms(120))]]).p99();
+        assert_eq!(both, long);
+        let later = of(&[&[(ms(100), ms(120))], &[(ms(500), ms(520))]]).p99();
+        assert!(later > long, "{later}");
+        // A core that never comes back.
+        assert_eq!(of(&[&[(ms(0), ms(1000))]]).p99(), 990_000.0);
+        assert!((of(&[&[(ms(100), ms(104))], &[(ms(103), ms(106))]]).percent() - 0.6).abs() < 1e-9);
     }
 
     #[test]

@@ -101,8 +101,8 @@ impl Results {
             // Writing to memory does not fail.
             let _ = writeln!(
                 text,
-                "\nBefore each round the machine alone kept a core away for {percent} percent of the time: what needs all of \
-                 them, and itself no time, has a p99 of {p99} µs."
+                "\nBefore each round the machine alone kept a core away for {percent} percent of the time: work that \
+                 keeps each core busy for half of its time, and is done at once where it is not away, has a p99 of {p99} µs."
             );
         }
         text.push('\n');
