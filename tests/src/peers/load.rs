@@ -18,6 +18,8 @@ pub enum Load {
     Ping,
     /// Messages of [`PING_SIZE`], half as many a second as it took in the same round flat out.
     Half,
+    /// The same, where each node and its programs stay on cores of their own: Stentor alone is asked for it.
+    HalfPinned,
     /// Something that Stentor alone is asked for.
     Alone(Alone),
 }
@@ -64,12 +66,19 @@ impl Alone {
 }
 
 impl Load {
-    /// What `stentor bench` has to be told for it, but for the duration; `rate` for [`Load::Half`].
+    /// Whether it is half of what was reached flat out.
+    pub(super) fn is_half(self) -> bool {
+        matches!(self, Self::Half | Self::HalfPinned)
+    }
+
+    /// What `stentor bench` has to be told for it, but for the duration; `rate` for half of the most.
     pub(super) fn bench_arguments(self, rate: Option<u64>) -> Vec<String> {
         let alone: &[&str] = match self {
             Self::Flood(size) => return vec!["--size".to_owned(), size.to_string()],
-            Self::Half => {
-                return rate.into_iter().flat_map(|rate| ["--rate".to_owned(), rate.to_string()]).collect();
+            Self::Half | Self::HalfPinned => {
+                let pin = (self == Self::HalfPinned).then(|| "--pin".to_owned());
+                let rate = rate.into_iter().flat_map(|rate| ["--rate".to_owned(), rate.to_string()]);
+                return rate.chain(pin).collect();
             }
             Self::Ping => &["--in-flight", "1"],
             Self::Alone(Alone::Large) => &["--size", "1MiB"],
@@ -92,6 +101,7 @@ impl Load {
             Self::Flood(_) => &[Quantity::Rate, Quantity::Cpu, Quantity::Lost],
             Self::Ping
             | Self::Half
+            | Self::HalfPinned
             | Self::Alone(
                 Alone::SafePing
                 | Alone::LonelyPing
@@ -111,6 +121,7 @@ impl fmt::Display for Load {
             Self::Flood(size) => write!(f, "{size} B"),
             Self::Ping => write!(f, "{PING_SIZE} B, one at a time"),
             Self::Half => write!(f, "{PING_SIZE} B, half of the most"),
+            Self::HalfPinned => write!(f, "{PING_SIZE} B, half of the most, pinned"),
             Self::Alone(alone) => f.write_str(match alone {
                 Alone::Large => "1 MiB",
                 Alone::ThreeSenders => "200 B, three senders",

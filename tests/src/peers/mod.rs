@@ -53,7 +53,7 @@ impl Options {
         loads.dedup();
         loads.push(Load::Ping);
         if loads.contains(&Load::Flood(PING_SIZE)) {
-            loads.push(Load::Half);
+            loads.extend([Load::Half, Load::HalfPinned]);
         }
         if self.alone {
             loads.extend(Alone::ALL.map(Load::Alone));
@@ -92,8 +92,8 @@ pub async fn run(options: &Options, progress: Progress<'_>) -> Results {
                 done += 1;
                 let Some((_, place)) = systems.iter_mut().find(|(other, _)| *other == kind) else { continue };
                 let Some(system) = place else { continue };
-                let rate = results.half_of_most(kind).filter(|_| load == Load::Half);
-                if load == Load::Half && rate.is_none() {
+                let rate = results.half_of_most(kind).filter(|_| load.is_half());
+                if load.is_half() && rate.is_none() {
                     // It failed flat out, which is noted.
                     continue;
                 }
@@ -136,6 +136,6 @@ fn takers(load: Load, kinds: &[Kind]) -> impl Iterator<Item = Kind> {
     kinds.iter().copied().filter(move |kind| match load {
         Load::Flood(_) | Load::Ping => true,
         Load::Half => matches!(kind, Kind::Stentor | Kind::Nats),
-        Load::Alone(_) => *kind == Kind::Stentor,
+        Load::HalfPinned | Load::Alone(_) => *kind == Kind::Stentor,
     })
 }

@@ -63,7 +63,7 @@ impl Results {
         let percent = |row: Row| if row.quantity == Quantity::P50 { "p50" } else { "p99" };
         let latency = |row: Row| format!("{}, {}", row.load, percent(row));
         self.part(&mut lines, LATENCY, of(|row| row.load == Load::Ping), latency);
-        self.part(&mut lines, UNDER_LOAD, of(|row| row.load == Load::Half), latency);
+        self.part(&mut lines, UNDER_LOAD, of(|row| row.load.is_half()), latency);
         let alone = of(|row| matches!(row.load, Load::Alone(_)));
         self.part(&mut lines, ALONE, alone, |row| match row.quantity {
             Quantity::P50 | Quantity::P99 => format!("{}, {} in µs", row.load, percent(row)),
