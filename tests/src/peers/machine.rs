@@ -11,6 +11,8 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 const LONGEST: Duration = Duration::from_secs(1);
 /// Shorter ones are left out: a tick of the kernel takes some microseconds, and no message notices it.
 const SHORTEST: Duration = Duration::from_micros(50);
+/// So exact is [`Pauses::p99`].
+const STEP: Duration = Duration::from_micros(10);
 
 /// From when to when.
 type Away = (Duration, Duration);
@@ -21,9 +23,6 @@ pub(super) struct Pauses {
     span: Duration,
     by_core: Vec<Vec<Away>>,
 }
-
-/// So exact is [`Pauses::p99`].
-const STEP: Duration = Duration::from_micros(10);
 
 impl Pauses {
     /// Watches each core that the process may use, by a thread that does nothing but read the clock.
@@ -55,7 +54,7 @@ impl Pauses {
 
     /// Microseconds that work has to wait at most in 99 of 100 cases if it comes evenly, needs all cores and half of the
     /// time of each, and a core that is not away does it at once: what comes while one is away waits until that is back,
-    /// and then, for as long again, for what came before it. Nothing that takes half of what the machine can do is better.
+    /// and then, for as long again, for what came before it. Who can leave a core that is away for another may be better.
     pub(super) fn p99(&self) -> f64 {
         let mut waits = vec![0; steps(self.span)];
         for away in &self.by_core {
@@ -77,22 +76,18 @@ impl Pauses {
         }
         // In halves of a step: one comes with each step, two are done.
         let (mut come, mut done) = (0, 0);
-        let mut waits = vec![count; count];
-        let mut first = 0;
+        let mut waits = Vec::with_capacity(count);
         for (now, here) in here.into_iter().enumerate() {
             come += 1;
             if here {
                 done = (done + 2).min(come);
             }
-            while first < done {
-                waits[first] = now - first;
-                first += 1;
+            while waits.len() < done {
+                waits.push(now - waits.len());
             }
         }
         // What is not done at the end waited until then at least.
-        for (at, wait) in waits.iter_mut().enumerate().skip(first) {
-            *wait = count - at;
-        }
+        waits.extend((waits.len()..count).map(|at| count - at));
         waits
     }
 }
