@@ -14,7 +14,7 @@ use super::receiver::{self, Received};
 use super::seat::Seat;
 use super::shared::Shared;
 use super::threads::{gather, spread};
-use super::usage::{Processors, Usage};
+use super::usage::{Memory, Processors, Usage};
 use super::{bystander, sender};
 
 /// What to send.
@@ -173,12 +173,13 @@ impl Load {
     /// Waits until the round has been measured.
     async fn watch_memory(&self, target: &Target) -> Vec<(Duration, u64)> {
         let mut looks = tokio::time::interval((self.duration / MEMORY_LOOKS).max(MEMORY_PAUSE_MIN));
+        let daemons: Vec<Memory> = target.pids.iter().map(|pid| Memory::of(*pid)).collect();
         let begin = Instant::now();
         let mut memory = Vec::new();
         let watch = async {
             loop {
                 looks.tick().await;
-                let largest = target.pids.iter().map(|pid| Usage::of(*pid).rss).max();
+                let largest = daemons.iter().map(Memory::resident).max();
                 memory.extend(largest.map(|rss| (begin.elapsed(), rss)));
             }
         };

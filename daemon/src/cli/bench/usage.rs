@@ -1,13 +1,15 @@
 //! What processes use: time of processors, and memory; and what the hypervisor takes away. From `/proc`.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
-/// The time that a process has used so far, and its memory now and at most, in bytes; zero if it is gone.
+use rustix::param::page_size;
+
+/// The time that a process has used so far, and its memory at most, in bytes; zero if it is gone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Usage {
     pub(super) cpu: Duration,
-    pub(super) rss: u64,
     pub(super) rss_max: u64,
 }
 
@@ -15,12 +17,36 @@ impl Usage {
     pub(super) fn of(pid: u32) -> Self {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        Self { cpu: cpu(&stat), rss: kib(&status, "VmRSS:"), rss_max: kib(&status, "VmHWM:") }
+        Self { cpu: cpu(&stat), rss_max: kib(&status, "VmHWM:") }
     }
 
     pub(super) fn own() -> Self {
         Self::of(std::process::id())
     }
+}
+
+/// Tells the memory of a process, again and again while something is measured: a call each time, where [`Usage`] makes
+/// twenty.
+#[derive(Debug)]
+pub(super) struct Memory(Option<File>);
+
+impl Memory {
+    pub(super) fn of(pid: u32) -> Self {
+        Self(File::open(format!("/proc/{pid}/statm")).ok())
+    }
+
+    /// In bytes; zero if the process is gone.
+    pub(super) fn resident(&self) -> u64 {
+        // Seven numbers, each below 2^64.
+        let mut line = [0; 256];
+        let read = self.0.as_ref().and_then(|file| file.read_at(&mut line, 0).ok()).unwrap_or(0);
+        pages(std::str::from_utf8(&line[..read]).unwrap_or_default()) * page_size() as u64
+    }
+}
+
+/// The second number: pages that are in memory.
+fn pages(statm: &str) -> u64 {
+    statm.split_whitespace().nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0)
 }
 
 /// User and system time, fields 14 and 15, in the ticks of 10 ms that Linux shows to programs.
@@ -75,7 +101,9 @@ mod tests {
         let status = "Name:\ta\nVmHWM:\t    2048 kB\nVmRSS:\t    1024 kB\n";
         assert_eq!((kib(status, "VmRSS:"), kib(status, "VmHWM:")), (1 << 20, 2 << 20));
         assert_eq!((cpu(""), kib("", "VmRSS:")), (Duration::ZERO, 0));
-        assert!(Usage::own().rss > 0);
+        assert_eq!((pages("700 50 40 1 0 9 0\n"), pages("")), (50, 0));
+        let now = Memory::of(std::process::id()).resident();
+        assert!((1 << 20..=Usage::own().rss_max).contains(&now), "{now}");
     }
 
     #[test]
