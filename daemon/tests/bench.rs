@@ -111,6 +111,51 @@ async fn pinned_daemons_and_programs_stay_on_cores_of_their_own() {
     assert!((0.0..=100.0).contains(&number(&report, "/stolen_percent")));
 }
 
+#[tokio::test]
+async fn real_time_daemons_and_programs_have_a_real_time_priority_or_it_says_why_not() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_stentor"));
+    command.args(["bench", "--real-time", "--json", "--daemons", "2", "--rate", "1000", "--duration", "1s"]);
+    command.args(["--repeat", "1"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut bench = command.spawn().unwrap();
+    let tasks = PathBuf::from(format!("/proc/{}/task", bench.id()));
+    let children = tasks.join(bench.id().to_string()).join("children");
+    until(PATIENCE, "daemons and programs run as they should, or the bench ends", async || {
+        if bench.try_wait()?.is_some() {
+            return Ok(());
+        }
+        let daemons = std::fs::read_to_string(&children)?;
+        let daemons = daemons.split_whitespace().map(|pid| Path::new("/proc").join(pid));
+        let programs = std::fs::read_dir(&tasks)?.filter_map(|task| Some(task.ok()?.path()));
+        let programs = programs.filter(|task| said(task, "Name") == "load");
+        let policies: Vec<_> = daemons.chain(programs).map(|path| policy(&path)).collect();
+        // Two daemons, a sender, two receivers.
+        ensure!(policies == vec![Some(SCHED_RR); 5], "{policies:?}");
+        Ok(())
+    })
+    .await
+    .unwrap();
+    let output = bench.wait_with_output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    if error.contains("--real-time") {
+        // Who runs the tests may not have the right.
+        assert!(!output.status.success() && error.contains("be root, or raise the limit"), "{error}");
+        return;
+    }
+    assert!(output.status.success(), "{error}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let told = (&report["real_time"], &report["pinned"], &report["correct"]);
+    assert_eq!(told, (&true.into(), &false.into(), &true.into()));
+}
+
+/// By its number in Linux.
+const SCHED_RR: u32 = 2;
+
+/// How a process or thread is scheduled: field 41 of what the system says of it.
+fn policy(path: &Path) -> Option<u32> {
+    let stat = std::fs::read_to_string(path.join("stat")).ok()?;
+    stat.rsplit(')').next()?.split_whitespace().nth(38)?.parse().ok()
+}
+
 /// The cores on which processes or threads stay, in order.
 fn homes(paths: &[PathBuf]) -> Vec<String> {
     let mut homes: Vec<_> = paths.iter().map(|path| said(path, "Cpus_allowed_list")).collect();

@@ -21,7 +21,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use stentor_client::{Address, Connection, Service};
 
-use self::cores::{Cores, stay_on, take_turns};
+use self::cores::{Cores, go_first, stay_on, take_turns};
 use self::load::{Load, Pace, Target};
 use self::report::{Report, Summary};
 use super::cluster::Cluster;
@@ -47,6 +47,10 @@ pub(crate) struct BenchArgs {
     /// comes to a machine for each daemon. If there are fewer cores than daemons, the last ones share.
     #[arg(long, conflicts_with = "connect")]
     pin: bool,
+    /// Run daemons and programs at a real-time priority, where nothing else on the machine interrupts them; needs the
+    /// right to do so. If they keep a core busy for a second, Linux stops them there for some 50 ms: meant for --rate.
+    #[arg(long, conflicts_with = "connect")]
+    real_time: bool,
     /// How many programs send; the first at the first daemon, and so on.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
     senders: u16,
@@ -111,7 +115,7 @@ async fn bench(args: BenchArgs) -> anyhow::Result<()> {
     keep_freed();
     let mut cluster = None;
     let target = if args.connect.is_empty() {
-        let (own, target) = start(args.daemons.into(), args.pin).await?;
+        let (own, target) = start(args.daemons.into(), args.pin, args.real_time).await?;
         cluster = Some(own);
         target
     } else {
@@ -138,9 +142,11 @@ async fn bench(args: BenchArgs) -> anyhow::Result<()> {
 }
 
 /// Starts daemons for the bench alone, and waits until they are in one view.
-async fn start(daemons: usize, pin: bool) -> anyhow::Result<(Cluster, Target)> {
+async fn start(daemons: usize, pin: bool, real_time: bool) -> anyhow::Result<(Cluster, Target)> {
     let cores = pin.then(|| Cores::share(daemons)).transpose()?;
-    if pin {
+    if real_time {
+        go_first()?;
+    } else if pin {
         take_turns()?;
     }
     let names: Vec<String> = (0..daemons).map(|number| format!("d{number}")).collect();
@@ -197,6 +203,7 @@ impl BenchArgs {
             bulk,
             service: self.service,
             pace,
+            real_time: self.real_time,
             warm_up: self.warm_up,
             duration: self.duration,
         })

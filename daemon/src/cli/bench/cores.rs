@@ -1,4 +1,5 @@
-//! Cores for the daemons of a bench and their programs, as if each daemon had a machine of its own.
+//! Cores for the daemons of a bench and their programs, as if each daemon had a machine of its own, and when they have
+//! them.
 
 use std::ops::Range;
 
@@ -57,6 +58,16 @@ pub(super) fn stay_on(cores: &CpuSet) -> anyhow::Result<()> {
 pub(super) fn take_turns() -> anyhow::Result<()> {
     set_scheduler(Pid::current_thread(), Scheduler::SCHED_BATCH, SchedulerParams { priority: 0 })
         .context("--pin: the system does not let threads take turns (SCHED_BATCH)")
+}
+
+/// The lowest real-time priority: it is above all that is not real-time.
+const REAL_TIME: i32 = 1;
+
+/// Lets this thread, and what it starts from now on, run at a real-time priority: what else the machine does waits.
+pub(super) fn go_first() -> anyhow::Result<()> {
+    set_scheduler(Pid::current_thread(), Scheduler::SCHED_RR, SchedulerParams { priority: REAL_TIME }).context(
+        "--real-time: the system does not let this user have a real-time priority: be root, or raise the limit (ulimit -r)",
+    )
 }
 
 #[cfg(test)]

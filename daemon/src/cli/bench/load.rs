@@ -33,6 +33,8 @@ pub(super) struct Load {
     pub(super) bulk: Option<usize>,
     pub(super) service: Service,
     pub(super) pace: Pace,
+    /// At a real-time priority, daemons as well.
+    pub(super) real_time: bool,
     pub(super) warm_up: Duration,
     pub(super) duration: Duration,
 }

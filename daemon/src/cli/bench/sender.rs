@@ -33,6 +33,9 @@ struct Sending {
 const BREATH: Duration = Duration::from_millis(1);
 /// A sender at a rate never waits for less: its own wake-ups would become the load.
 const PAUSE_MIN: Duration = Duration::from_micros(100);
+/// The same at a real-time priority. What else has to run must find a core free now and then: after a second without,
+/// Linux stops all that is real-time there for some 50 ms.
+const PAUSE_MIN_REAL_TIME: Duration = Duration::from_micros(200);
 /// After so many messages it looks whether they follow.
 const LOOK_EVERY: u64 = 32;
 
@@ -106,6 +109,7 @@ impl Sending {
         let (turn, number) = (1_000_000_000 * senders, self.number as u64);
         let due_of = |sent: u64| (sent * turn + number * 1_000_000_000) / rate;
         let timer = Timer::new()?;
+        let pause_min = if self.shared.load.real_time { PAUSE_MIN_REAL_TIME } else { PAUSE_MIN };
         let mut now = self.shared.now();
         while self.goes_on() {
             let due = due_of(self.sent);
@@ -115,7 +119,7 @@ impl Sending {
             }
             if due > now {
                 // What is due by then goes out together, but not before.
-                timer.sleep(Duration::from_nanos(due - now).max(PAUSE_MIN)).await?;
+                timer.sleep(Duration::from_nanos(due - now).max(pause_min)).await?;
                 continue;
             }
             self.send(due).await?;
