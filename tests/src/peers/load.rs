@@ -18,8 +18,9 @@ pub enum Load {
     Ping,
     /// Messages of [`PING_SIZE`], half as many a second as it took in the same round flat out.
     Half,
-    /// The same, where each node and its programs stay on cores of their own: Stentor alone is asked for it.
-    HalfPinned,
+    /// The same, where each node and its programs stay on cores of their own, at a real-time priority: Stentor alone is
+    /// asked for it.
+    HalfUndisturbed,
     /// Something that Stentor alone is asked for.
     Alone(Alone),
 }
@@ -68,17 +69,27 @@ impl Alone {
 impl Load {
     /// Whether it is half of what was reached flat out.
     pub(super) fn is_half(self) -> bool {
-        matches!(self, Self::Half | Self::HalfPinned)
+        matches!(self, Self::Half | Self::HalfUndisturbed)
+    }
+
+    /// Whether the others must not be there: who takes it is not compared with them, and notices each moment that they
+    /// take.
+    pub(super) fn wants_quiet(self) -> bool {
+        matches!(
+            self,
+            Self::HalfUndisturbed
+                | Self::Alone(Alone::OpenLoop | Alone::OpenLoopOfThree | Alone::BesideLarge)
+        )
     }
 
     /// What `stentor bench` has to be told for it, but for the duration; `rate` for half of the most.
     pub(super) fn bench_arguments(self, rate: Option<u64>) -> Vec<String> {
         let alone: &[&str] = match self {
             Self::Flood(size) => return vec!["--size".to_owned(), size.to_string()],
-            Self::Half | Self::HalfPinned => {
-                let pin = (self == Self::HalfPinned).then(|| "--pin".to_owned());
+            Self::Half | Self::HalfUndisturbed => {
+                let apart: &[&str] = if self == Self::Half { &[] } else { &["--pin", "--real-time"] };
                 let rate = rate.into_iter().flat_map(|rate| ["--rate".to_owned(), rate.to_string()]);
-                return rate.chain(pin).collect();
+                return rate.chain(apart.iter().map(|argument| (*argument).to_owned())).collect();
             }
             Self::Ping => &["--in-flight", "1"],
             Self::Alone(Alone::Large) => &["--size", "1MiB"],
@@ -101,7 +112,7 @@ impl Load {
             Self::Flood(_) => &[Quantity::Rate, Quantity::Cpu, Quantity::Lost],
             Self::Ping
             | Self::Half
-            | Self::HalfPinned
+            | Self::HalfUndisturbed
             | Self::Alone(
                 Alone::SafePing
                 | Alone::LonelyPing
@@ -121,7 +132,7 @@ impl fmt::Display for Load {
             Self::Flood(size) => write!(f, "{size} B"),
             Self::Ping => write!(f, "{PING_SIZE} B, one at a time"),
             Self::Half => write!(f, "{PING_SIZE} B, half of the most"),
-            Self::HalfPinned => write!(f, "{PING_SIZE} B, half of the most, pinned"),
+            Self::HalfUndisturbed => write!(f, "{PING_SIZE} B, half of the most, undisturbed"),
             Self::Alone(alone) => f.write_str(match alone {
                 Alone::Large => "1 MiB",
                 Alone::ThreeSenders => "200 B, three senders",

@@ -42,9 +42,11 @@ pub struct Results {
     pub failures: Vec<(Kind, String)>,
     /// How many threads wanted a processor before it began, in the mean of a minute.
     pub load_before: f64,
-    /// What the machine took away before each round, where it let that be watched.
+    /// What the machine took away before each of the first rounds, where it let that be watched.
     pub(super) pauses: Vec<Pauses>,
     rounds: Vec<BTreeMap<(Kind, Row), f64>>,
+    /// The round that is measured, counted from 0.
+    pub(super) round: usize,
 }
 
 impl Results {
@@ -57,32 +59,28 @@ impl Results {
             load_before,
             pauses: Vec::new(),
             rounds: Vec::new(),
+            round: 0,
         }
     }
 
-    /// Begins the next round.
-    pub(super) fn next_round(&mut self) {
-        self.rounds.push(BTreeMap::new());
+    /// Goes to a round, counted from 0: it may have been there before.
+    pub(super) fn turn_to(&mut self, round: usize) {
+        self.round = round;
+        self.rounds.resize(self.rounds.len().max(round + 1), BTreeMap::new());
     }
 
-    /// Adds to the last round.
+    /// Adds to this round.
     pub(super) fn add(&mut self, kind: Kind, load: Load, figures: Figures) {
-        if let Some(round) = self.rounds.last_mut() {
+        if let Some(round) = self.rounds.get_mut(self.round) {
             round
                 .extend(figures.into_iter().map(|(quantity, value)| ((kind, Row { load, quantity }), value)));
         }
     }
 
-    /// Half as many messages of [`PING_SIZE`] a second as were measured in the last round; none if none were.
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a rate is never negative, and far below the limits"
-    )]
+    /// Half as many messages of [`PING_SIZE`] a second as were measured in this round; none if none were.
     pub(super) fn half_of_most(&self, kind: Kind) -> Option<u64> {
         let row = Row { load: Load::Flood(PING_SIZE), quantity: Quantity::Rate };
-        let rate = *self.rounds.last()?.get(&(kind, row))?;
-        Some((rate / 2.0) as u64).filter(|rate| *rate > 0)
+        half(*self.rounds.get(self.round)?.get(&(kind, row))?)
     }
 
     /// Percent of the time in which the machine took a core away, and microseconds of [`Pauses::p99`].
@@ -129,6 +127,16 @@ impl Results {
     }
 }
 
+/// Half of a rate, in whole messages a second; none if that is nothing.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a rate is never negative, and far below the limits"
+)]
+pub(super) fn half(rate: f64) -> Option<u64> {
+    Some((rate / 2.0) as u64).filter(|rate| *rate > 0)
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
@@ -141,10 +149,9 @@ pub(super) mod tests {
         for (kind, version) in [(Kind::Stentor, "stentor 0.1.0"), (Kind::Nats, "nats-server: v2.9.10")] {
             results.versions.insert(kind, version.to_owned());
         }
-        for (own, peer) in
-            [(1_500_000.0, Some(1_000_000.0)), (875_000.0, Some(500_000.0)), (1_750_000.0, None)]
-        {
-            results.next_round();
+        let rates = [(1_500_000.0, Some(1_000_000.0)), (875_000.0, Some(500_000.0)), (1_750_000.0, None)];
+        for (round, (own, peer)) in rates.into_iter().enumerate() {
+            results.turn_to(round);
             results.add(Kind::Stentor, RATE.load, vec![(Quantity::Rate, own), (Quantity::Cpu, own / 1e6)]);
             if let Some(peer) = peer {
                 results.add(Kind::Nats, RATE.load, vec![(Quantity::Rate, peer)]);
@@ -168,16 +175,20 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn half_of_the_most_is_that_of_the_last_round() {
-        let results = results();
+    fn half_of_the_most_is_that_of_the_same_round() {
+        let mut results = results();
         assert_eq!(results.half_of_most(Kind::Stentor), Some(875_000));
         assert_eq!(results.half_of_most(Kind::Nats), None, "it failed in the last round");
+        results.turn_to(0);
+        assert_eq!(results.half_of_most(Kind::Nats), Some(500_000));
+        results.add(Kind::Stentor, Load::HalfUndisturbed, vec![(Quantity::P99, 700.0)]);
+        assert_eq!((results.rounds(), half(1.9)), (3, None), "who comes back to a round begins no other");
     }
 
     #[test]
     fn nothing_is_never_divided_by() {
         let mut results = Results::new(Duration::ZERO, 0.0);
-        results.next_round();
+        results.turn_to(0);
         results.add(Kind::Stentor, RATE.load, vec![(Quantity::Rate, 1.0)]);
         results.add(Kind::Nats, RATE.load, vec![(Quantity::Rate, 0.0)]);
         assert_eq!(results.ratio((Kind::Stentor, RATE), (Kind::Nats, RATE)), None);

@@ -101,7 +101,7 @@ impl Results {
             // Writing to memory does not fail.
             let _ = writeln!(
                 text,
-                "\nBefore each round the machine alone kept a core away for {percent} percent of the time: work that \
+                "\nBefore each of the first rounds the machine alone kept a core away for {percent} percent of the time: work that \
                  keeps each core busy for half of its time, and is done at once where it is not away, has a p99 of {p99} µs."
             );
         }

@@ -102,7 +102,7 @@ pub const TARGETS: [Target; 27] = [
     within(p99(Load::Ping), Limit::TimesAtMost(1.0, Kind::Nats, p99(Load::Ping))),
     // Latency under load: half of what it takes, and small messages beside large ones.
     at_most(p99(Load::Half), 1000.0),
-    at_most(p99(Load::HalfPinned), 1000.0),
+    at_most(p99(Load::HalfUndisturbed), 1000.0),
     at_most(p99(Load::Alone(Alone::BesideLarge)), 3000.0),
     // Stentor alone: 400 MB a second of 1 MiB messages.
     at_least(rate(Load::Alone(Alone::Large)), 400e6 / (1 << 20) as f64),

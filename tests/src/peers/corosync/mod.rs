@@ -53,7 +53,7 @@ impl Corosync {
         match load {
             Load::Flood(size) => self.run(Role::Flood, size, span).await,
             Load::Ping => self.run(Role::Ping, PING_SIZE, span).await,
-            Load::Half | Load::HalfPinned | Load::Alone(_) => Ok(Figures::new()),
+            Load::Half | Load::HalfUndisturbed | Load::Alone(_) => Ok(Figures::new()),
         }
     }
 

@@ -64,7 +64,7 @@ impl Nats {
                 let wire = self.wire(false).await?;
                 spawn_blocking(move || steady::run(wire, rate, span)).await?
             }
-            Load::HalfPinned | Load::Alone(_) => Ok(Figures::new()),
+            Load::HalfUndisturbed | Load::Alone(_) => Ok(Figures::new()),
         }
     }
 
