@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! npm install --prefix target/npm spread@0.0.1
-//! NODE_PATH=$PWD/target/npm/node_modules cargo test -p stentor-tests --test spread_npm -- --ignored
+//! NODE_PATH=$PWD/target/npm/node_modules cargo test --workspace --test spread_npm -- --ignored
 //! ```
 
 use std::process::Stdio;
