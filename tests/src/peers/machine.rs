@@ -5,7 +5,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
-use rustix::process::{Resource, getrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// Measured for so long at most.
@@ -14,18 +13,6 @@ const LONGEST: Duration = Duration::from_secs(1);
 const SHORTEST: Duration = Duration::from_micros(50);
 /// So exact is [`Pauses::p99`].
 const STEP: Duration = Duration::from_micros(10);
-
-/// The capability to have any priority (`CAP_SYS_NICE`), by its number in Linux.
-const SYS_NICE: u32 = 23;
-
-/// Whether the system lets who runs this have a real-time priority.
-pub fn lets_go_first() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let capabilities = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    let capabilities = capabilities.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok()).unwrap_or(0);
-    let limit = getrlimit(Resource::Rtprio).current;
-    capabilities & 1 << SYS_NICE != 0 || limit.is_none_or(|limit| limit > 0)
-}
 
 /// From when to when.
 type Away = (Duration, Duration);

@@ -30,9 +30,9 @@ use self::kind::System;
 use self::load::Figures;
 pub use self::load::{Alone, Load, PING_SIZE, Quantity, Row};
 use self::machine::Pauses;
-pub use self::machine::lets_go_first;
 use self::results::half;
 pub use self::results::{Results, Spread};
+pub use self::stentor::lets_go_first;
 pub use self::targets::{TARGETS, Target, Verdict};
 use crate::tool::Progress;
 

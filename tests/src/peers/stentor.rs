@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use rustix::process::{Resource, getrlimit};
 use serde_json::Value;
 
 use super::load::{Figures, Load, Quantity, WARM_UP};
@@ -42,6 +43,18 @@ impl Stentor {
         }
         figures(load, &self.bench.run(&arguments, WARM_UP + span + LIMIT).await?)
     }
+}
+
+/// The capability to have any priority (`CAP_SYS_NICE`), by its number in Linux.
+const SYS_NICE: u32 = 23;
+
+/// Whether the system lets who runs this have a real-time priority: what [`Load::HalfUndisturbed`] needs.
+pub fn lets_go_first() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let capabilities = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let capabilities = capabilities.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok()).unwrap_or(0);
+    let limit = getrlimit(Resource::Rtprio).current;
+    capabilities & 1 << SYS_NICE != 0 || limit.is_none_or(|limit| limit > 0)
 }
 
 /// The figures of a load in what a bench printed.

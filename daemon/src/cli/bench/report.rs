@@ -115,19 +115,8 @@ impl Report {
 
     /// What was sent where, in a line.
     pub(super) fn title(&self) -> String {
-        let Load {
-            senders,
-            receivers,
-            groups,
-            bystanders,
-            size,
-            bulk,
-            service,
-            pace,
-            real_time,
-            duration,
-            ..
-        } = &self.load;
+        let Load { senders, receivers, groups, bystanders, size, bulk, service, pace, duration, .. } =
+            &self.load;
         let plural = |count: usize| if count == 1 { "" } else { "s" };
         let pace = match pace {
             Pace::FlatOut => "flat out".to_owned(),
@@ -140,7 +129,7 @@ impl Report {
         };
         let bulk = bulk.map(|bulk| format!(" beside a bulk of {bulk} B")).unwrap_or_default();
         let pinned = if self.pinned { ", pinned" } else { "" };
-        let real_time = if *real_time { ", real-time" } else { "" };
+        let real_time = if self.load.real_time { ", real-time" } else { "" };
         format!(
             "{} daemon{}, {senders} sender{}, {receivers} receiver{} at each daemon, {groups} group{}{bystanders}, {size} B{bulk}, \
              {service}, {pace}{pinned}{real_time}, {} x {duration:?}",
@@ -221,19 +210,8 @@ impl Report {
     }
 
     pub(super) fn json(&self) -> Value {
-        let Load {
-            senders,
-            receivers,
-            groups,
-            bystanders,
-            size,
-            bulk,
-            service,
-            pace,
-            real_time,
-            duration,
-            ..
-        } = &self.load;
+        let Load { senders, receivers, groups, bystanders, size, bulk, service, pace, duration, .. } =
+            &self.load;
         let summary = self.summary();
         let (rate, in_flight) = match pace {
             Pace::FlatOut => (None, None),
@@ -247,7 +225,7 @@ impl Report {
         json!({
             "daemons": self.daemons,
             "pinned": self.pinned,
-            "real_time": real_time,
+            "real_time": self.load.real_time,
             "senders": senders,
             "receivers_per_daemon": receivers,
             "groups": groups,
