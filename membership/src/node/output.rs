@@ -16,9 +16,9 @@ const LAZY_DELAY: Duration = Duration::from_millis(5);
 /// Progress that only memory waits for goes out after a daemon's share of this part of the window has come in.
 const LAZY_PART: usize = 8;
 /// In smaller views shares are as small as with so many members: large messages may have to make do with less of the window.
-const LAZY_MEMBERS_MIN: usize = 8;
+const LAZY_MEMBERS_MIN: usize = 16;
 /// The part of the window for large messages while others send small ones (PROTOCOL F4).
-const LARGE_PART: usize = 32;
+const LARGE_PART: usize = 96;
 /// It doubles each time that the oldest of what is under way gets older by this: over a long path, all of it is needed.
 const LARGE_DOUBLING: Duration = Duration::from_millis(5);
 /// Up to this many members, progress that others wait for goes out at once.
