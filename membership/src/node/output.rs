@@ -19,6 +19,8 @@ const LAZY_PART: usize = 8;
 const LAZY_MEMBERS_MIN: usize = 16;
 /// The part of the window for large messages while others send small ones (PROTOCOL F4).
 const LARGE_PART: usize = 96;
+// Progress has to come before large messages reach that bound, or they stop until it is late.
+const _: () = assert!(LAZY_PART * LAZY_MEMBERS_MIN > LARGE_PART);
 /// It doubles each time that the oldest of what is under way gets older by this: over a long path, all of it is needed.
 const LARGE_DOUBLING: Duration = Duration::from_millis(5);
 /// Up to this many members, progress that others wait for goes out at once.
