@@ -56,7 +56,9 @@ impl From<Service> for SendOptions {
 /// The sending half of a connection: cheap to clone, to be used from any task or thread.
 ///
 /// What one sender sends from one task reaches the daemon in that order, and requests keep their place in it. Many
-/// small messages share one write to the daemon; sending costs a copy into that write and no allocation.
+/// small messages share one write to the daemon; sending costs a copy into that write and no allocation. The write begins
+/// when the task that sends waits for something, at the latest after 256 KiB or some 2,000 messages: it then lets other
+/// tasks run.
 ///
 /// When the last sender and the [`Receiver`](crate::Receiver) are dropped, what was accepted is still sent in the
 /// background and the session is closed in order; [`close`](Self::close) waits for that.

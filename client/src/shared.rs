@@ -16,6 +16,11 @@ use crate::wire::{ClientFrame, Frame};
 /// larger message is taken when nothing else waits.
 pub(crate) const BUFFER: usize = 256 << 10;
 
+/// Bytes of messages between two that ask for their room: a turn of a sending task is one buffer.
+const STEP: usize = BUFFER / 128;
+/// What a message counts for at least: a turn has at most 2,048.
+const STEP_MESSAGE: usize = STEP / 16;
+
 /// Where a connection stands.
 #[derive(Clone, Debug)]
 pub(crate) enum Stage {
@@ -45,6 +50,8 @@ pub(crate) struct Shared {
     /// The free bytes of the outgoing buffer: waiters are served in order, and none is forgotten when another gives
     /// up. Closed as soon as nothing more is accepted.
     room: Semaphore,
+    /// Bytes since a message asked for its room.
+    step: AtomicUsize,
     /// Tells the writer that the buffer is no longer empty.
     filled: Notify,
     stage: watch::Sender<Stage>,
@@ -78,6 +85,7 @@ impl Shared {
             max_message,
             state: Mutex::new(state),
             room: Semaphore::new(BUFFER),
+            step: AtomicUsize::new(0),
             filled: Notify::new(),
             stage: watch::Sender::new(Stage::Open),
             handles: AtomicUsize::new(0),
@@ -86,7 +94,24 @@ impl Shared {
 
     /// Waits for room for a message of `size` encoded bytes.
     pub(crate) async fn room(&self, size: usize) -> Result<SemaphorePermit<'_>, Disconnected> {
+        if !self.ends_step(size)
+            && let Ok(room) = self.try_room(size)
+        {
+            return Ok(room);
+        }
         self.room.acquire_many(share(size)).await.map_err(|_| self.reason())
+    }
+
+    /// Whether a message of `size` bytes has to ask for its room even if there is some. A task's turn ends when it has
+    /// asked 128 times (tokio's budget): if each message asked, a burst would be cut into pieces of that many, and if none
+    /// did, a task that never has to wait would never let others run.
+    fn ends_step(&self, size: usize) -> bool {
+        let counted = size.max(STEP_MESSAGE);
+        let ends = self.step.fetch_add(counted, Ordering::Relaxed) + counted >= STEP;
+        if ends {
+            self.step.store(0, Ordering::Relaxed);
+        }
+        ends
     }
 
     /// Why nothing more is accepted. After a failed write the daemon's last words are waited for: they say more.

@@ -3,6 +3,7 @@
 mod support;
 
 use std::pin::pin;
+use std::time::{Duration, Instant};
 
 use stentor_client::wire::{ClientFrame, DaemonFrame};
 use stentor_client::{
@@ -11,6 +12,7 @@ use stentor_client::{
 };
 use support::{MAX_MESSAGE, fake_daemon, me, membership, soon, waits};
 use tokio::io::AsyncReadExt;
+use tokio::time::timeout;
 
 /// Sends numbered messages until there is no room; says how many.
 async fn fill(sender: &Sender) -> u64 {
@@ -131,14 +133,46 @@ async fn a_large_message_gets_its_turn_among_small_ones() {
 
 #[tokio::test]
 async fn many_small_sends_share_a_write() {
-    let daemon = fake_daemon();
-    let (connection, mut peer) = daemon.pair().await;
-    for _ in 0..1000 {
-        connection.sender.try_multicast(&["g"], Service::Fifo, "0123456789").unwrap();
+    for waiting in [false, true] {
+        let daemon = fake_daemon();
+        let (connection, mut peer) = daemon.pair().await;
+        let reading = tokio::spawn(async move {
+            let mut first = Vec::with_capacity(100_000);
+            soon(peer.socket.read_buf(&mut first)).await.unwrap();
+            (first.len(), peer)
+        });
+        for _ in 0..1000 {
+            if waiting {
+                connection.sender.multicast(&["g"], Service::Fifo, "0123456789").await.unwrap();
+            } else {
+                connection.sender.try_multicast(&["g"], Service::Fifo, "0123456789").unwrap();
+            }
+        }
+        let (first, _peer) = reading.await.unwrap();
+        assert!(first > 10_000, "the first write holds {first} bytes, waiting: {waiting}");
     }
-    let mut first = Vec::with_capacity(100_000);
-    soon(peer.socket.read_buf(&mut first)).await.unwrap();
-    assert!(first.len() > 10_000, "the first write holds {} bytes", first.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_always_has_room_lets_others_run() {
+    let daemon = fake_daemon();
+    let (connection, peer) = daemon.pair().await;
+    let mut socket = peer.socket;
+    let reading = tokio::spawn(async move {
+        let mut read = vec![0; 1 << 20];
+        while socket.read(&mut read).await.is_ok_and(|bytes| bytes > 0) {}
+    });
+    let begun = Instant::now();
+    let endless = async {
+        // Other threads write and read meanwhile: so slowly, there is always room.
+        while begun.elapsed() < Duration::from_secs(10) {
+            connection.sender.multicast(&["g"], Service::Fifo, "x").await.unwrap();
+            let sent = Instant::now();
+            while sent.elapsed() < Duration::from_micros(20) {}
+        }
+    };
+    assert!(timeout(Duration::from_millis(50), endless).await.is_err(), "the time was never looked at");
+    reading.abort();
 }
 
 #[tokio::test]
