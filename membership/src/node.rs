@@ -69,6 +69,8 @@ pub struct Node {
     window_full: bool,
     /// A large message was held back since large ones last had room.
     large_held: bool,
+    /// When large messages that are held back get more room.
+    larger_at: Option<Timestamp>,
     leaving: bool,
     transmits: VecDeque<Transmit>,
     events: VecDeque<Event>,
@@ -104,6 +106,7 @@ impl Node {
             paced_until: now,
             window_full: false,
             large_held: false,
+            larger_at: None,
             leaving: false,
             transmits: VecDeque::new(),
             events: [Event::View(Box::new(view.clone()))].into(),

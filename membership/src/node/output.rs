@@ -73,8 +73,8 @@ impl Node {
     /// When [`handle_timeout`](Self::handle_timeout) is due. May change with every other call.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        let timers = [Some(self.detector.next_timeout()), self.agreement.next_timeout(), self.lazy_at];
-        timers.into_iter().flatten().min()
+        let (silence, agreement) = (self.detector.next_timeout(), self.agreement.next_timeout());
+        [Some(silence), agreement, self.lazy_at, self.larger_at].into_iter().flatten().min()
     }
 
     /// Makes frames of what has come up; false if there is nothing to say.
@@ -103,6 +103,7 @@ impl Node {
 
     /// Data frames, as far as the window allows (PROTOCOL F1).
     fn produce_data(&mut self) {
+        self.larger_at = None;
         if self.agreement.is_gathering() {
             return;
         }
@@ -141,20 +142,24 @@ impl Node {
         if !self.groups.is_complete() && !mutant!(SendBeforeTable) {
             return Allowed::Daemon;
         }
+        let (room, larger_at) = self.room_for_large();
         let gives_way = self.outbox.has_large()
             && self.ordering.has_small_ones()
-            && self.ordering.own_bytes() >= self.room_for_large();
+            && self.ordering.own_bytes() >= room;
         self.stats.large_held += u64::from(gives_way && !self.large_held);
         self.large_held = gives_way;
+        self.larger_at = gives_way.then_some(larger_at);
         if gives_way { Allowed::Small } else { Allowed::All }
     }
 
-    /// How many bytes may be under way for large messages to go on while others send small ones (PROTOCOL F4).
-    fn room_for_large(&self) -> usize {
-        let age = self.ordering.oldest_own().map_or(Duration::ZERO, |made| self.now.since(made));
-        let doublings = age.as_nanos() / LARGE_DOUBLING.as_nanos();
-        let part = u32::try_from(doublings).ok().and_then(|doublings| LARGE_PART.checked_shr(doublings));
-        self.config.window / part.unwrap_or_default().max(1)
+    /// How many bytes may be under way for large messages to go on while others send small ones, and when that will be
+    /// more (PROTOCOL F4).
+    fn room_for_large(&self) -> (usize, Timestamp) {
+        let made = self.ordering.oldest_own().unwrap_or(self.now);
+        let doublings = self.now.since(made).as_nanos() / LARGE_DOUBLING.as_nanos();
+        let doublings = u32::try_from(doublings).unwrap_or(u32::MAX);
+        let part = LARGE_PART.checked_shr(doublings).unwrap_or_default().max(1);
+        (self.config.window / part, made + LARGE_DOUBLING * doublings.saturating_add(1))
     }
 
     /// Progress, if somebody waits for it (PROTOCOL O4).

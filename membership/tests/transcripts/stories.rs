@@ -10,6 +10,7 @@ pub(crate) const ALL: &[Story] = &[
     ordinary::JOIN,
     ordinary::ONE_SENDS,
     ordinary::SAFE,
+    ordinary::SMALL_AND_LARGE,
     ordinary::ORDERLY_LEAVE,
     failures::CRASH,
     failures::LOST_TAIL,

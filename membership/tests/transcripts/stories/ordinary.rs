@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use stentor_membership::Service;
+use stentor_membership::{Config, Service};
 
 use super::super::Story;
 use super::super::script::Script;
@@ -116,6 +116,41 @@ pub(crate) const SAFE: Story = Story {
         s.run(60 * MS);
         assert_eq!(s.heard("a", ann), ["quick", "sign here", "and then"]);
         assert_eq!(s.heard("b", bob), ["quick", "sign here", "and then"]);
+        s
+    },
+};
+
+pub(crate) const SMALL_AND_LARGE: Story = Story {
+    name: "small_and_large",
+    proves: "a small message passes all of a large one that is not under way yet, and that is no more than has to be",
+    clauses: "F1, F3, F4, O4.2, O8",
+    tell: || {
+        // A 96th of this window is 2 KiB.
+        let config = Config { window: 192 << 10, frame: 1 << 10, ..Config::default() };
+        let mut s = Script::together_with(&["a", "b", "c"], &config);
+        let (ann, bob) = (s.named("a", "ann", &[]), s.named("b", "bob", &["news"]));
+        let amy = s.named("a", "amy", &["chat"]);
+        s.run(20 * MS);
+        s.skip();
+        s.say("A frame holds 1 KiB here. ann's message needs six of them, and there have been small ones: as soon as 2 KiB
+               are under way, the rest waits until they are confirmed.");
+        s.note("a", "#ann#a sends 6000 bytes to news, agreed".to_owned());
+        s.send("a", ann, Service::Agreed, &["news"], &"x".repeat(6000));
+        s.run(MS / 2);
+        s.say("amy's small message need not wait for the rest of ann's.");
+        s.sends("a", amy, Service::Agreed, &["chat"], "psst");
+        s.run(2 * MS);
+        s.say("As b and c confirm, ann's message goes on.");
+        s.run(37 * MS);
+        s.say("c's confirmations become slow now: 20 ms. As what is under way gets old, more may be, for a path may be as
+               long as that: twice as much for each 5 ms.");
+        s.slow_down("c", "a", 20 * MS);
+        s.note("a", "#ann#a sends 12000 bytes to news, agreed".to_owned());
+        s.send("a", ann, Service::Agreed, &["news"], &"x".repeat(12_000));
+        s.run(60 * MS);
+        let chat = s.heard("a", amy);
+        assert_eq!(chat[chat.len() - 1], "psst");
+        assert_eq!(s.heard("b", bob).iter().map(String::len).collect::<Vec<_>>(), [6000, 12_000]);
         s
     },
 };
