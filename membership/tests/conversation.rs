@@ -53,6 +53,20 @@ fn a_message_larger_than_a_frame_arrives_whole() {
 }
 
 #[test]
+fn a_large_message_behind_a_small_one_waits_for_no_lazy_progress() {
+    let delay = Duration::from_millis(1);
+    let mut net = Net::together(&["a", "b", "c"], &Config::default(), delay);
+    let (a, b) = (net.member("a", &[]), net.member("b", &["g"]));
+    net.run(TICK);
+    net.forget();
+    // Two frames of it are all that may be under way, until they are confirmed.
+    net.send("a", a, Service::Agreed, &["g"], "small");
+    net.send("a", a, Service::Agreed, &["g"], &"0123456789".repeat(30_000));
+    net.run(delay * 9);
+    assert_eq!(net.story("b", b).iter().map(String::len).collect::<Vec<_>>(), [5, 300_000]);
+}
+
+#[test]
 fn an_orderly_leave_needs_no_timeout_and_sessions_see_it() {
     let mut net = Net::new(&["a", "b", "c"], &Config::default());
     let a = net.member("a", &["g"]);

@@ -13,7 +13,8 @@ use crate::wire::Header;
 
 /// Progress that only memory waits for goes out after this at the latest (PROTOCOL O4.2).
 const LAZY_DELAY: Duration = Duration::from_millis(5);
-/// Progress that only memory waits for goes out after a daemon's share of this part of the window has come in.
+/// Progress that only memory waits for goes out once a daemon's share of this part of the window has come in, or can be
+/// confirmed.
 const LAZY_PART: usize = 8;
 /// In smaller views shares are as small as with so many members: large messages may have to make do with less of the window.
 const LAZY_MEMBERS_MIN: usize = 16;
@@ -143,9 +144,8 @@ impl Node {
             return Allowed::Daemon;
         }
         let (room, larger_at) = self.room_for_large();
-        let gives_way = self.outbox.has_large()
-            && self.ordering.has_small_ones()
-            && self.ordering.own_bytes() >= room;
+        let gives_way =
+            self.outbox.has_large() && self.ordering.has_small_ones() && self.ordering.own_bytes() >= room;
         self.stats.large_held += u64::from(gives_way && !self.large_held);
         self.large_held = gives_way;
         self.larger_at = gives_way.then_some(larger_at);

@@ -36,6 +36,11 @@ impl Clocks {
         self.clock
     }
 
+    /// The highest clock of a data frame.
+    pub(crate) fn newest(&self) -> u64 {
+        self.newest
+    }
+
     pub(crate) fn heard(&self) -> &[u64] {
         &self.heard
     }

@@ -44,8 +44,14 @@ pub(crate) struct Ordering {
     /// The highest clocks of frames with ordered and with Safe messages.
     ordered_to: u64,
     safe_to: u64,
-    /// Bytes received since my horizon was announced.
-    unannounced: usize,
+    /// Bytes received since my last frame.
+    unanswered: usize,
+    /// Bytes of others that came in before my last frame, and under my horizon after it.
+    unconfirmed: usize,
+    /// The horizon up to which they are counted.
+    counted_to: u64,
+    /// The highest clock of a data frame when I sent my last frame.
+    answered_to: u64,
     /// Data frames since the last one with a message that fits a frame.
     since_small: u64,
     /// The pieces of the frame that is taken in: empty in between, so that its memory serves the next one.
@@ -87,7 +93,10 @@ impl Ordering {
             frozen: false,
             ordered_to: 0,
             safe_to: 0,
-            unannounced: 0,
+            unanswered: 0,
+            unconfirmed: 0,
+            counted_to: 0,
+            answered_to: 0,
             since_small: u64::MAX,
             pieces: Vec::new(),
             members,
@@ -259,9 +268,14 @@ impl Ordering {
         self.frames.note_own(clock, now);
         self.clocks.announce();
         self.received[usize::from(self.me)] += 1;
-        self.unannounced = 0;
         self.advance();
+        self.note_told();
         (Some(frame), singles)
+    }
+
+    /// A frame of mine goes out, with clock and horizon.
+    fn note_told(&mut self) {
+        (self.unanswered, self.unconfirmed, self.answered_to) = (0, 0, self.clocks.newest());
     }
 
     /// How urgently the others wait for [`announce`](Self::announce) (PROTOCOL O4).
@@ -272,7 +286,7 @@ impl Ordering {
         }
         let clock_waited = told_clock < self.ordered_to && clock > told_clock;
         let horizon_waited = told_horizon < self.safe_to && horizon > told_horizon;
-        if clock_waited || horizon_waited || self.unannounced >= lazy_bytes {
+        if clock_waited || horizon_waited || self.unanswered + self.unconfirmed >= lazy_bytes {
             return Urgency::Now;
         }
         Urgency::Lazy
@@ -282,7 +296,7 @@ impl Ordering {
     pub(crate) fn announce(&mut self) -> Bytes {
         self.clocks.go_ahead();
         let (clock, horizon) = self.clocks.announce();
-        self.unannounced = 0;
+        self.note_told();
         Header::Progress { view: self.view, clock, horizon }.encode()
     }
 
@@ -439,7 +453,7 @@ impl Ordering {
                 }
             }
         }
-        self.unannounced += frame.len();
+        self.unanswered += frame.len();
         self.latest[usize::from(rank)] = clock;
         self.frames.insert(clock, rank, Stored { bytes: frame, entries });
         Ok(())
@@ -447,7 +461,12 @@ impl Ordering {
 
     fn advance(&mut self) {
         self.clocks.advance();
-        self.delivering.advance(&mut self.frames, self.clocks.horizon(), self.clocks.stable());
+        let horizon = self.clocks.horizon();
+        if horizon > self.counted_to {
+            self.unconfirmed += self.frames.bytes_of_others(self.counted_to, horizon.min(self.answered_to));
+            self.counted_to = horizon;
+        }
+        self.delivering.advance(&mut self.frames, horizon, self.clocks.stable());
         #[cfg(stentor_mutants)]
         if mutant!(TieByArrival) {
             self.delivering.break_ties(self.me);

@@ -115,8 +115,19 @@ impl Retention {
 
     /// The frames of `rank` with `after < clock <= upto`, in order.
     pub(crate) fn between(&self, rank: u16, after: u64, upto: u64) -> impl Iterator<Item = (u64, &Bytes)> {
-        let range = self.frames.range((Excluded((after, u16::MAX)), Included((upto.max(after), u16::MAX))));
-        range.filter(move |((_, r), _)| *r == rank).map(|((clock, _), frame)| (*clock, &frame.bytes))
+        self.range(after, upto)
+            .filter(move |((_, r), _)| *r == rank)
+            .map(|((clock, _), frame)| (*clock, &frame.bytes))
+    }
+
+    /// Bytes of the frames of others with `after < clock <= upto`.
+    pub(crate) fn bytes_of_others(&self, after: u64, upto: u64) -> usize {
+        let others = self.range(after, upto).filter(|((_, rank), _)| *rank != self.own);
+        others.map(|(_, frame)| frame.bytes.len()).sum()
+    }
+
+    fn range(&self, after: u64, upto: u64) -> impl Iterator<Item = (&(u64, u16), &Stored)> {
+        self.frames.range((Excluded((after, u16::MAX)), Included((upto.max(after), u16::MAX))))
     }
 
     /// Drops what is everywhere. Delivery must be past it.
@@ -155,6 +166,10 @@ mod tests {
         assert_eq!((kept.bytes(), kept.own_bytes()), (60, 20));
         assert_eq!(kept.between(0, 1, 3).map(|(clock, _)| clock).collect::<Vec<_>>(), [3]);
         assert_eq!(kept.between(0, 3, 3).count(), 0);
+        assert_eq!(
+            (kept.bytes_of_others(0, 3), kept.bytes_of_others(1, 3), kept.bytes_of_others(3, 3)),
+            (40, 30, 0)
+        );
         kept.forget(1);
         assert_eq!(kept.oldest_own(), Some(Timestamp::from_nanos(5)));
         kept.forget(2);

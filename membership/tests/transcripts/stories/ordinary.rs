@@ -140,7 +140,7 @@ pub(crate) const SMALL_AND_LARGE: Story = Story {
         s.say("amy's small message need not wait for the rest of ann's.");
         s.sends("a", amy, Service::Agreed, &["chat"], "psst");
         s.run(2 * MS);
-        s.say("As b and c confirm, ann's message goes on.");
+        s.say("When b and c know that all of it is here, it is enough to be confirmed at once, and ann's message goes on.");
         s.run(37 * MS);
         s.say("c's confirmations become slow now: 20 ms. As what is under way gets old, more may be, for a path may be as
                long as that: twice as much for each 5 ms.");
