@@ -59,11 +59,13 @@ fn a_large_message_behind_a_small_one_waits_for_no_lazy_progress() {
     let (a, b) = (net.member("a", &[]), net.member("b", &["g"]));
     net.run(TICK);
     net.forget();
-    // Two frames of it are all that may be under way, until they are confirmed.
-    net.send("a", a, Service::Agreed, &["g"], "small");
+    // With the first frame of the large one, all is under way that may be until it is confirmed. Neither frame is enough to
+    // be confirmed at once, but both are: when the second comes in, b and c have answered the first, and not confirmed it.
+    net.send("a", a, Service::Agreed, &["g"], &"0123456789".repeat(6_000));
+    net.run(delay / 2);
     net.send("a", a, Service::Agreed, &["g"], &"0123456789".repeat(30_000));
-    net.run(delay * 9);
-    assert_eq!(net.story("b", b).iter().map(String::len).collect::<Vec<_>>(), [5, 300_000]);
+    net.run(delay * 12);
+    assert_eq!(net.story("b", b).iter().map(String::len).collect::<Vec<_>>(), [60_000, 300_000]);
 }
 
 #[test]
