@@ -143,23 +143,24 @@ impl Node {
         if !self.groups.is_complete() && !mutant!(SendBeforeTable) {
             return Allowed::Daemon;
         }
-        let (room, larger_at) = self.room_for_large();
-        let gives_way =
-            self.outbox.has_large() && self.ordering.has_small_ones() && self.ordering.own_bytes() >= room;
+        self.larger_at = self.large_give_way_until();
+        let gives_way = self.larger_at.is_some();
         self.stats.large_held += u64::from(gives_way && !self.large_held);
         self.large_held = gives_way;
-        self.larger_at = gives_way.then_some(larger_at);
         if gives_way { Allowed::Small } else { Allowed::All }
     }
 
-    /// How many bytes may be under way for large messages to go on while others send small ones, and when that will be
-    /// more (PROTOCOL F4).
-    fn room_for_large(&self) -> (usize, Timestamp) {
+    /// If large messages have to leave room for small ones: until when, at the latest, as then they get more (PROTOCOL F4).
+    fn large_give_way_until(&self) -> Option<Timestamp> {
+        if !self.outbox.has_large() || !self.ordering.has_small_ones() {
+            return None;
+        }
         let made = self.ordering.oldest_own().unwrap_or(self.now);
         let doublings = self.now.since(made).as_nanos() / LARGE_DOUBLING.as_nanos();
         let doublings = u32::try_from(doublings).unwrap_or(u32::MAX);
         let part = LARGE_PART.checked_shr(doublings).unwrap_or_default().max(1);
-        (self.config.window / part, made + LARGE_DOUBLING * doublings.saturating_add(1))
+        let room = self.config.window / part;
+        (self.ordering.own_bytes() >= room).then(|| made + LARGE_DOUBLING * doublings.saturating_add(1))
     }
 
     /// Progress, if somebody waits for it (PROTOCOL O4).
